@@ -1,0 +1,116 @@
+//! What a request may see: one immutable snapshot of everything that was configured, swapped as a whole.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
+use ipnet::IpNet;
+
+use crate::ops::log;
+use crate::rules::host::PublicUrls;
+use crate::rules::{route, token};
+use crate::{relay, sockets, state, tls, upstream};
+
+/// The running configuration: what a reload may replace. Loaded once a request and used to its end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Whether the softer rules (class, origin, binding, host) refuse or only log.
+    pub mode: Mode,
+    /// How this site is called and what its pages carry.
+    pub site: Site,
+    /// Secrets, algorithms, header and prefix of tokens.
+    pub tokens: token::Settings,
+    /// Which of the closed routes the operator opened by name.
+    pub routes: route::Switches,
+    /// Certificates and versions of the public listener.
+    pub tls: tls::Settings,
+    /// Document Servers.
+    pub upstream: upstream::Settings,
+    /// Editor sockets.
+    pub sockets: sockets::Settings,
+    /// Integrators, saves and their archive.
+    pub relay: relay::Settings,
+    /// Where several gateways keep what they share.
+    pub state: state::Settings,
+    /// Caps on what clients may hold.
+    pub limits: Limits,
+    /// What is written to the log, and how.
+    pub log: log::Settings,
+    /// How long requests may finish when the gateway stops.
+    pub drain: Duration,
+}
+
+/// `mode` of gateway.toml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Every rule refuses.
+    Enforce,
+    /// Class, origin, binding and host rules only log what they would refuse.
+    Observe,
+}
+
+/// How the site is called from outside, and what its pages carry.
+#[derive(Debug)]
+pub struct Site {
+    /// `public_url`: what browsers see.
+    pub public: PublicUrls,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Webroot served on port 80 before the redirect, for ACME clients.
+    pub acme_challenge: Option<PathBuf>,
+    /// `Strict-Transport-Security` on pages; `None` when switched off.
+    pub hsts: Option<HeaderValue>,
+    /// `Content-Security-Policy: frame-ancestors …` on pages.
+    pub frame_ancestors: Option<HeaderValue>,
+    /// Who may call routes of backends (`/command`, `/converter`); empty: anyone with a token.
+    pub backend_networks: Vec<IpNet>,
+}
+
+/// Caps on what clients may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address.
+    pub connections_per_address: usize,
+}
+
+/// What only a restart can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fixed {
+    /// Public listeners with TLS.
+    pub https: Vec<SocketAddr>,
+    /// Listeners that redirect to `https`.
+    pub http: Vec<SocketAddr>,
+    /// Metrics, health and status page.
+    pub admin: SocketAddr,
+    /// Plain listeners for the container alone, which serve `/relay/` only.
+    pub relay: Vec<SocketAddr>,
+    /// How many cores carry traffic; `None`: all there are.
+    pub workers: Option<NonZeroUsize>,
+}
+
+/// The place where the running snapshot hangs.
+#[derive(Debug)]
+pub struct Live(ArcSwap<Snapshot>);
+
+impl Live {
+    /// Hangs up the first snapshot.
+    pub fn new(first: Snapshot) -> Self {
+        Self(ArcSwap::from_pointee(first))
+    }
+
+    /// The snapshot of this moment. A request calls this once.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Replaces the snapshot for every request that begins from now on.
+    pub fn swap(&self, next: Snapshot) -> Arc<Snapshot> {
+        self.0.swap(Arc::new(next))
+    }
+}

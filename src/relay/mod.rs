@@ -1,0 +1,108 @@
+//! Callbacks and saves: what the relay knows of the applications that embed the editor.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hyper::header::HeaderName;
+
+/// Integrators, saves and archive as configured.
+#[derive(Debug)]
+pub struct Settings {
+    /// One for each application that embeds the editor.
+    pub integrators: Vec<Integrator>,
+    /// How saves are kept and delivered.
+    pub saves: Saves,
+    /// A second copy of every accepted save.
+    pub archive: Option<Archive>,
+}
+
+/// An application that embeds the editor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integrator {
+    /// Its name in `/relay/<name>/…`, logs and metrics: `[a-z0-9-]{1,40}`.
+    pub name: String,
+    /// Scheme of `url`.
+    pub scheme: Scheme,
+    /// Host of `url`, lower case.
+    pub host: String,
+    /// Port of `url`, the scheme's default where none was written.
+    pub port: u16,
+    /// Path of `url` without a trailing slash; empty for the root.
+    pub path: String,
+    /// Header that carries its tokens, where it differs from `[jwt]`.
+    pub header: Option<HeaderName>,
+    /// What stands before the token in that header, where it differs from `[jwt]`.
+    pub prefix: Option<String>,
+    /// Where to connect instead of asking DNS.
+    pub connect: Option<Connect>,
+    /// Roots besides the system's: PEM file as read.
+    pub ca: Option<PathBuf>,
+    /// Further hosts that URL claims of its tokens may name.
+    pub hosts: Vec<String>,
+}
+
+/// Scheme of an integrator's URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain; warned about unless loopback.
+    Http,
+    /// Verified TLS.
+    Https,
+}
+
+/// `connect` of an integrator: an address, or a name that the local resolver knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connect {
+    /// Literal address and port.
+    Address(IpAddr, u16),
+    /// Name and port.
+    Name(String, u16),
+}
+
+/// `[saves]` of gateway.toml.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saves {
+    /// Journal and documents that wait for delivery.
+    pub directory: PathBuf,
+    /// How long an integrator may take before the gateway takes the save over; at most 4 minutes.
+    pub answer_within: Duration,
+    /// How long delivery is tried.
+    pub keep_trying: Duration,
+    /// How long a save that waits keeps new editors of that document out.
+    pub hold_editors: Duration,
+    /// What a failed check means.
+    pub validate: Validate,
+    /// Largest document, in bytes.
+    pub max_document: u64,
+    /// Largest directory, in bytes.
+    pub max_size: u64,
+}
+
+/// `saves.validate` of gateway.toml.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validate {
+    /// A document that fails its check is refused.
+    Reject,
+    /// A document that fails its check is counted and relayed.
+    Observe,
+    /// Nobody looks.
+    Off,
+}
+
+/// `[archive]` of gateway.toml: an SFTP server.
+#[derive(Debug)]
+pub struct Archive {
+    /// Account on the server.
+    pub user: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port, 22 where none was written.
+    pub port: u16,
+    /// Folder on the server.
+    pub path: String,
+    /// Private key, as read.
+    pub key: crate::secret::Secret,
+    /// The server's keys.
+    pub known_hosts: PathBuf,
+}
