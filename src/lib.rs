@@ -1,6 +1,8 @@
-//! The gateway as a library: `main` is a door, tests and the demo start the same house through `app`.
-pub mod cli;
-pub mod config;
+#![doc = include_str!("ARCHITECTURE.md")]
+
+pub mod admin;
+pub mod app;
+pub mod edge;
 pub mod live;
 pub mod ops;
 pub mod relay;

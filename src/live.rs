@@ -11,8 +11,10 @@ use hyper::header::HeaderValue;
 use ipnet::IpNet;
 
 use crate::ops::log;
-use crate::rules::host::PublicUrls;
+use crate::rules::headers::Forwarded;
+use crate::rules::host::PublicUrl;
 use crate::rules::{route, token};
+use crate::upstream::Servers;
 use crate::{relay, sockets, state, tls, upstream};
 
 /// The running configuration: what a reload may replace. Loaded once a request and used to its end.
@@ -56,8 +58,10 @@ pub enum Mode {
 /// How the site is called from outside, and what its pages carry.
 #[derive(Debug)]
 pub struct Site {
-    /// `public_url`: what browsers see.
-    pub public: PublicUrls,
+    /// `public_url`: what browsers see; at least one.
+    pub public: Vec<PublicUrl>,
+    /// What the Document Server is told of each, in the same order.
+    pub forwarded: Vec<Forwarded>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Webroot served on port 80 before the redirect, for ACME clients.
@@ -94,23 +98,34 @@ pub struct Fixed {
     pub workers: Option<NonZeroUsize>,
 }
 
+/// What runs now: the configuration, and what it was built into.
+#[derive(Debug)]
+pub struct Running {
+    /// The configuration.
+    pub settings: Snapshot,
+    /// The Document Servers with their health, which outlives reloads.
+    pub servers: Servers,
+}
+
 /// The place where the running snapshot hangs.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Snapshot>);
+pub struct Live(ArcSwap<Running>);
 
 impl Live {
     /// Hangs up the first snapshot.
-    pub fn new(first: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(first))
+    pub fn new(settings: Snapshot) -> Self {
+        let servers = Servers::new(&settings.upstream, None);
+        Self(ArcSwap::from_pointee(Running { settings, servers }))
     }
 
     /// The snapshot of this moment. A request calls this once.
-    pub fn load(&self) -> Arc<Snapshot> {
+    pub fn load(&self) -> Arc<Running> {
         self.0.load_full()
     }
 
     /// Replaces the snapshot for every request that begins from now on.
-    pub fn swap(&self, next: Snapshot) -> Arc<Snapshot> {
-        self.0.swap(Arc::new(next))
+    pub fn swap(&self, settings: Snapshot) -> Arc<Running> {
+        let servers = Servers::new(&settings.upstream, Some(&self.load().servers));
+        self.0.swap(Arc::new(Running { settings, servers }))
     }
 }

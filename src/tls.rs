@@ -80,10 +80,12 @@ fn provider() -> CryptoProvider {
 
 fn versions(min: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
     match min {
-        MinVersion::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-        MinVersion::Tls13 => &[&rustls::version::TLS13],
+        MinVersion::Tls12 => rustls::DEFAULT_VERSIONS, // 1.3 and 1.2
+        MinVersion::Tls13 => TLS13_ALONE,
     }
 }
+
+static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 
 /// A certificate chain with its key and the names it serves.
 #[derive(Debug)]
@@ -143,7 +145,7 @@ impl Pair {
     }
 
     fn serves(&self, host: &str) -> bool {
-        self.names.iter().any(|name| name.matches(host))
+        self.names.iter().any(|name| name.covers(host))
     }
 }
 
@@ -166,7 +168,7 @@ impl Certificates {
         // An exact name wins over a wildcard, wherever they stand in the file.
         self.0
             .iter()
-            .position(|pair| pair.names.iter().any(|name| name.is_exact() && name.matches(host)))
+            .position(|pair| pair.names.iter().any(|name| matches!(name, NamePattern::Exact(_)) && name.covers(host)))
             .or_else(|| self.0.iter().position(|pair| pair.serves(host)))
     }
 

@@ -1,5 +1,9 @@
 //! Editor sockets: from the upgrade to the last byte.
 
+mod splice;
+
+pub use splice::{Carried, Scratch, splice};
+
 /// What is configured of the editor sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {

@@ -1,6 +1,16 @@
 //! The way to the Document Server: which server, is it well, a connection to it, a request through it.
 
+use std::fmt;
 use std::time::Duration;
+
+mod forward;
+mod pool;
+mod probe;
+mod server;
+
+pub use forward::{Answer, AnswerBody, BodyFault, Fault, Outgoing, Progress, Question, UpgradedStream, Upstream};
+pub use probe::watch;
+pub use server::{Health, Server, Servers};
 
 /// What is configured of the Document Servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,4 +30,14 @@ pub struct Address {
     pub host: String,
     /// TCP port.
     pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }

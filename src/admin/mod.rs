@@ -1,0 +1,98 @@
+//! The admin listener: metrics for Prometheus, and whether the gateway lives and is ready. For the machine itself, not
+//! for the internet.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::live::Live;
+use crate::ops::Ops;
+
+/// Scrapers and people: more than this at once is a mistake.
+const CONNECTIONS: usize = 64;
+/// A scraper that says nothing for this long is gone.
+const HEAD: Duration = Duration::from_secs(60);
+
+/// What the pages show.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The configuration and the servers' health.
+    pub live: Arc<Live>,
+    /// Numbers.
+    pub ops: Ops,
+}
+
+/// Serves until it is dropped. Runs on the control runtime.
+///
+/// # Errors
+/// When the runtime cannot take the socket.
+pub async fn serve(socket: std::net::TcpListener, admin: Admin) -> io::Result<()> {
+    let socket = TcpListener::from_std(socket)?;
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(seat) = seats.clone().acquire_owned().await else { return Ok(()) };
+        let Ok((stream, _)) = socket.accept().await else {
+            sleep(Duration::from_millis(50)).await; // out of descriptors
+            continue;
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let answer = admin.answer(&request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            let served = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .serve_connection(TokioIo::new(stream), service);
+            served.await.ok(); // whoever asked has left
+            drop(seat);
+        });
+    }
+}
+
+impl Admin {
+    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
+        }
+        match request.uri().path() {
+            "/metrics" | "/api/metrics" => {
+                let mut response = text(StatusCode::OK, self.ops.metrics.render());
+                let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, format);
+                response
+            }
+            "/livez" => text(StatusCode::OK, "alive\n".into()),
+            "/readyz" => self.ready(),
+            _ => text(StatusCode::NOT_FOUND, "Here are /metrics, /livez and /readyz.\n".into()),
+        }
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        let running = self.live.load();
+        match running.servers.all().iter().find(|server| server.health().serves()) {
+            Some(_) => text(StatusCode::OK, "ready\n".into()),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "no Document Server answers\n".into()),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,253 @@
+//! The one place where rooms meet: builds the house from a configuration, starts it, and takes it down in order.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::admin::{self, Admin};
+use crate::edge::{self, Arrival, Census, Core, Door, Listener, Seat, Stage};
+use crate::live::{Fixed, Live, Snapshot};
+use crate::ops::log::{Level, Log, Writer};
+use crate::ops::metrics::Metrics;
+use crate::ops::Ops;
+use crate::upstream;
+
+/// How long cores may take to let go of what is still open once they are told to.
+const LAST: Duration = Duration::from_millis(500);
+/// Histograms keep raw samples until somebody sorts them in.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Listening sockets, bound before anything is served, so that a taken port is an error of the start and tests can ask
+/// for port 0.
+#[derive(Debug)]
+pub struct Bound {
+    public: Vec<Listener>,
+    admin: TcpListener,
+    /// Where https is served.
+    pub https: Vec<SocketAddr>,
+    /// Where http is redirected.
+    pub http: Vec<SocketAddr>,
+    /// Where metrics are.
+    pub admin_address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds every address of the configuration.
+    ///
+    /// # Errors
+    /// When one of them cannot be had; the text names it.
+    pub fn new(fixed: &Fixed) -> io::Result<Self> {
+        let bind = |door, addresses: &[SocketAddr]| {
+            addresses.iter().map(|address| Listener::bind(door, *address)).collect::<io::Result<Vec<_>>>()
+        };
+        let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
+        let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
+        let admin = TcpListener::bind(fixed.admin)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", fixed.admin)))?;
+        admin.set_nonblocking(true)?;
+        Ok(Self {
+            https: addresses(&https)?,
+            http: addresses(&http)?,
+            admin_address: admin.local_addr()?,
+            public: https.into_iter().chain(http).collect(),
+            admin,
+        })
+    }
+}
+
+/// A gateway that runs.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Where https is served.
+    pub https: Vec<SocketAddr>,
+    /// Where http is redirected.
+    pub http: Vec<SocketAddr>,
+    /// Where metrics are.
+    pub admin: SocketAddr,
+    /// What runs, for a reload to replace.
+    pub live: Arc<Live>,
+    /// Log and metrics.
+    pub ops: Ops,
+    load: Vec<Arc<AtomicUsize>>,
+    stage: watch::Sender<Stage>,
+    leave: Vec<oneshot::Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+    control: Option<Runtime>,
+    writer: Option<Writer>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Gateway {
+    /// Starts the house. The log goes to `sink`.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors to give.
+    pub fn start(snapshot: Snapshot, fixed: &Fixed, bound: Bound, sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let (log, writer) = Log::start(snapshot.log, sink)?;
+        let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
+        let live = Arc::new(Live::new(snapshot));
+        let (stage, staged) = watch::channel(Stage::Serving);
+        let workers = fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
+        let mut gateway = Self {
+            https: bound.https,
+            http: bound.http,
+            admin: bound.admin_address,
+            live: live.clone(),
+            ops: ops.clone(),
+            load: Vec::new(),
+            stage,
+            leave: Vec::new(),
+            threads: Vec::new(),
+            control: None,
+            writer: Some(writer),
+        };
+        let mut seats = Vec::new();
+        for number in 0..workers {
+            let (seat, arrivals) = seat();
+            gateway.load.push(seat.load.clone());
+            seats.push(seat);
+            let core = (live.clone(), ops.clone(), staged.clone());
+            gateway.threads.push(spawn_core(number, core, arrivals)?);
+        }
+        let (leave, left) = oneshot::channel();
+        gateway.leave.push(leave);
+        gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
+        gateway.control = Some(control(bound.admin, live, ops)?);
+        Ok(gateway)
+    }
+
+    /// Puts another configuration in place for every request that begins from now on.
+    pub fn apply(&self, snapshot: Snapshot) {
+        self.ops.log.apply(snapshot.log);
+        self.live.swap(snapshot);
+        if let Some(control) = &self.control {
+            watch_servers(control, &self.live, &self.ops);
+        }
+    }
+
+    /// Lets requests finish, at most for the configured time, and takes the house down. Blocks.
+    pub fn stop(mut self) {
+        let drain = self.live.load().settings.drain;
+        self.ops.log.event(Level::Info, "stopping", "no new connections; requests in flight finish", &[]);
+        for leave in self.leave.drain(..) {
+            leave.send(()).ok();
+        }
+        self.stage.send_replace(Stage::Draining);
+        if let Some(control) = &self.control {
+            control.block_on(drained(&self.load, drain));
+        }
+        self.stage.send_replace(Stage::Closing);
+        for thread in self.threads.drain(..) {
+            thread.join().ok(); // its panic was printed by itself
+        }
+        self.ops.log.event(Level::Info, "stopped", "the gateway has stopped", &[]);
+        if let Some(control) = self.control.take() {
+            control.shutdown_timeout(LAST);
+        }
+        if let Some(writer) = self.writer.take() {
+            writer.finish();
+        }
+    }
+}
+
+async fn drained(load: &[Arc<AtomicUsize>], drain: Duration) {
+    let deadline = Instant::now() + drain;
+    while Instant::now() < deadline && load.iter().any(|core| core.load(Ordering::Relaxed) > 0) {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn seat() -> (Seat, mpsc::UnboundedReceiver<Arrival>) {
+    let (arrivals, received) = mpsc::unbounded_channel(); // bounded by the cap on connections
+    (Seat { arrivals, load: Arc::new(AtomicUsize::new(0)) }, received)
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+fn spawn_core(
+    number: usize,
+    (live, ops, stage): (Arc<Live>, Ops, watch::Receiver<Stage>),
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime()?;
+    // Ids of two cores, or of two starts, must not meet in one log.
+    let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
+    thread::Builder::new().name(format!("core-{number}")).spawn(move || {
+        let core = Core::new(live, ops, stage, prefix);
+        LocalSet::new().block_on(&runtime, core.run(arrivals));
+        runtime.shutdown_timeout(LAST);
+    })
+}
+
+/// From the randomness that std seeds its hash maps with: good enough for names.
+fn random_u32() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    let random = RandomState::new().hash_one(0);
+    (random >> 32) as u32
+}
+
+fn spawn_acceptor(
+    listeners: Vec<Listener>,
+    seats: Vec<Seat>,
+    live: Arc<Live>,
+    ops: Ops,
+    left: oneshot::Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = runtime()?;
+    let census = Arc::new(Census::default());
+    thread::Builder::new().name("accept".into()).spawn(move || {
+        for listener in listeners {
+            let accepting = edge::accept(listener, seats.clone(), census.clone(), live.clone(), ops.clone());
+            let log = ops.log.clone();
+            runtime.spawn(async move {
+                if let Err(e) = accepting.await {
+                    log.event(Level::Error, "accept", "a listener has ended", &[("error", &e.to_string())]);
+                }
+            });
+        }
+        runtime.block_on(left).ok();
+    })
+}
+
+/// The control runtime: admin pages and probes, away from the cores that carry editing.
+fn control(admin: TcpListener, live: Arc<Live>, ops: Ops) -> io::Result<Runtime> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    watch_servers(&runtime, &live, &ops);
+    let metrics = ops.metrics.clone();
+    runtime.spawn(async move {
+        let mut next = Instant::now();
+        loop {
+            next += UPKEEP;
+            sleep_until(next).await;
+            metrics.upkeep();
+        }
+    });
+    runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });
+    Ok(runtime)
+}
+
+/// A probe for each server that has none yet. It ends by itself when its server is configured no more.
+fn watch_servers(runtime: &Runtime, live: &Arc<Live>, ops: &Ops) {
+    for server in live.load().servers.all() {
+        if server.claim_probe() {
+            let live: Weak<Live> = Arc::downgrade(live);
+            let every = move || live.upgrade().map_or(UPKEEP, |live| live.load().servers.health);
+            runtime.spawn(upstream::watch(Arc::downgrade(server), every, ops.clone()));
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Bodies in both directions, with what bounds them: the client's on its way up, and the answer's on its way down.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use super::exchange::Exchange;
+use super::pulse::PROGRESS;
+use crate::upstream::{AnswerBody, BodyFault, Outgoing, Progress};
+
+/// Largest body, as the container's nginx has it (`client_max_body_size 100m`, ds-common.conf.m4:2).
+pub const LARGEST: u64 = 100 << 20;
+/// How long the bytes of a refused client are read and thrown away; nginx calls it lingering.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// The client's body: counted, bounded, and given up when it stands still.
+pub struct ClientBody {
+    /// `None` once the client has sent too much and is left to finish on its own.
+    inner: Option<Incoming>,
+    left: u64,
+    exchange: Rc<Exchange>,
+    progress: Rc<Progress>,
+    /// Armed while the client is waited for; most bodies come in one piece and never need it.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl ClientBody {
+    /// A body that is streamed to the Document Server.
+    pub fn outgoing(inner: Incoming, exchange: &Rc<Exchange>) -> Outgoing {
+        if inner.is_end_stream() {
+            return Outgoing::Empty;
+        }
+        let progress = Progress::new();
+        let body = Self { inner: Some(inner), left: LARGEST, exchange: exchange.clone(), progress: progress.clone(), stall: None };
+        Outgoing::Stream { body: Box::pin(body), progress }
+    }
+
+    fn fail(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        self.progress.failed(fault);
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(PROGRESS)));
+        match stall.as_mut().poll(cx) {
+            Poll::Ready(()) => self.fail(BodyFault::Stalled),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = match Pin::new(inner).poll_frame(cx) {
+            Poll::Pending => return self.wait(cx),
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Gone),
+            Poll::Ready(Some(Ok(frame))) => frame,
+        };
+        if let Some(stall) = &mut self.stall {
+            stall.as_mut().reset(Instant::now() + PROGRESS);
+        }
+        // Trailers of a client go nowhere: nothing that speaks to a Document Server sends any, and they are a way
+        // around every check of the head.
+        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
+        self.exchange.took(data.len());
+        self.progress.moved();
+        match self.left.checked_sub(data.len() as u64) {
+            Some(left) => self.left = left,
+            None => {
+                if let Some(inner) = self.inner.take() {
+                    linger(inner);
+                }
+                return self.fail(BodyFault::TooLarge);
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map(Body::size_hint).unwrap_or_default()
+    }
+}
+
+/// A request's body before anybody has asked for it. Dropped unread, it is drained for a while, so that a client that is
+/// refused in the middle of sending reads the refusal instead of a reset.
+pub struct Unread(pub Option<Incoming>);
+
+impl Unread {
+    /// How large the client says it is; 0 where it does not say.
+    pub fn declared(&self) -> u64 {
+        self.0.as_ref().map_or(0, |body| body.size_hint().lower())
+    }
+
+    /// Streams it to the Document Server.
+    pub fn outgoing(&mut self, exchange: &Rc<Exchange>) -> Outgoing {
+        self.0.take().map_or(Outgoing::Empty, |body| ClientBody::outgoing(body, exchange))
+    }
+
+    /// Reads it, up to `limit` bytes, because it must be looked at.
+    ///
+    /// # Errors
+    /// When it is larger, stands still, or its client leaves.
+    pub async fn read(&mut self, limit: usize, exchange: &Exchange) -> Result<Bytes, BodyFault> {
+        let Some(body) = &mut self.0 else { return Ok(Bytes::new()) };
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut length = 0;
+        loop {
+            let data = match timeout(PROGRESS, body.frame()).await {
+                Err(_) => return Err(BodyFault::Stalled),
+                Ok(None) => break,
+                Ok(Some(Err(_))) => return Err(BodyFault::Gone),
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+            };
+            exchange.took(data.len());
+            length += data.len();
+            if length > limit {
+                return Err(BodyFault::TooLarge);
+            }
+            pieces.push(data);
+        }
+        // Commands come in one piece: no copy.
+        Ok(if pieces.len() == 1 { pieces.remove(0) } else { pieces.concat().into() })
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            linger(body);
+        }
+    }
+}
+
+fn linger(mut body: Incoming) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::task::spawn_local(timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));
+}
+
+/// The answer's body.
+pub struct Reply {
+    kind: Kind,
+    exchange: Option<Rc<Exchange>>,
+}
+
+enum Kind {
+    Upstream(AnswerBody),
+    Whole(Bytes),
+}
+
+impl Reply {
+    /// Streamed from the Document Server.
+    pub fn upstream(body: AnswerBody, exchange: &Rc<Exchange>) -> Self {
+        Self { kind: Kind::Upstream(body), exchange: Some(exchange.clone()) }
+    }
+
+    /// The gateway's own words.
+    pub fn whole(bytes: impl Into<Bytes>, exchange: &Rc<Exchange>) -> Self {
+        Self { kind: Kind::Whole(bytes.into()), exchange: Some(exchange.clone()) }
+    }
+
+    /// Nothing, of no exchange: the redirecting listener has none.
+    pub fn plain(bytes: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Whole(bytes.into()), exchange: None }
+    }
+
+    fn gave(&self, bytes: usize) {
+        if let Some(exchange) = &self.exchange {
+            exchange.gave(bytes);
+        }
+    }
+}
+
+impl Body for Reply {
+    type Data = Bytes;
+    type Error = Box<dyn StdError + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let body = match &mut self.kind {
+            Kind::Upstream(body) => body,
+            Kind::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.gave(bytes.len());
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+        };
+        let polled = Pin::new(body).poll_frame(cx);
+        let Some(exchange) = &self.exchange else { return polled.map_err(Into::into) };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                exchange.gave(frame.data_ref().map_or(0, Bytes::len));
+                exchange.waits_for_client();
+            }
+            Poll::Pending => exchange.waits_for_server(),
+            Poll::Ready(None) => exchange.waits_no_more(),
+            Poll::Ready(Some(Err(e))) => {
+                exchange.because(format!("the Document Server broke off its answer: {e}"));
+                exchange.abort();
+            }
+        }
+        polled.map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Upstream(body) => body.size_hint(),
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(exchange) = &self.exchange
+            && !self.is_end_stream()
+        {
+            exchange.abort();
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One connection: handshake, protocol by ALPN, requests, and the one timer that ends what is late.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::ProtocolVersion;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::body::Reply;
+use super::core::{Core, Stage};
+use super::exchange::Exchange;
+use super::listener::{Arrival, Door, canonical};
+use super::pulse::{Check, Late, Pulse};
+use super::stream::ClientStream;
+use super::{handler, redirect};
+
+/// A handshake is two round trips; who needs longer than this is not a browser.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Largest head: a token of 13 KB in a header and in the query of `/downloadas` fit with room; nginx takes 8 KB a line.
+const LARGEST_HEAD: usize = 64 << 10;
+/// Most fields of a head: browsers send about twenty.
+const MOST_FIELDS: usize = 100;
+/// Streams of one HTTP/2 connection: the first open of an editor is 67 requests.
+const STREAMS: u32 = 100;
+/// What one HTTP/2 stream may have sent to us unread. Uploads move at this much a round trip: 100 Mbit/s at 80 ms.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What all streams of a connection together may have sent unread.
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// What one HTTP/2 stream may have waiting to be sent: times [`STREAMS`] this bounds what a client that does not read
+/// can make us hold (threats.md, row 17).
+const SEND_BUFFER: usize = 32 << 10;
+
+/// What its requests know of a connection.
+pub struct Connection {
+    /// The core it lives on.
+    pub core: Rc<Core>,
+    /// The client's address.
+    pub peer: std::net::IpAddr,
+    /// The same as text, for the log.
+    pub remote: String,
+    /// The name the client asked for, lower case.
+    pub sni: Option<String>,
+    /// `1.2` or `1.3`.
+    pub tls: Option<&'static str>,
+    /// What it waits for.
+    pub pulse: Arc<Pulse>,
+    exchanges: RefCell<Vec<Weak<Exchange>>>,
+}
+
+impl Connection {
+    /// Has the timer look at an exchange while it lives.
+    pub fn watch(&self, exchange: &Rc<Exchange>) {
+        let mut exchanges = self.exchanges.borrow_mut();
+        if exchanges.len() == exchanges.capacity() {
+            exchanges.retain(|exchange| exchange.strong_count() > 0);
+        }
+        exchanges.push(Rc::downgrade(exchange));
+    }
+
+    /// Ends exchanges that stand still: what is late, for the log.
+    fn stalled(&self) -> bool {
+        let exchanges = self.exchanges.borrow();
+        let mut any = false;
+        for exchange in exchanges.iter().filter_map(Weak::upgrade) {
+            if let Some(why) = exchange.stalled() {
+                exchange.because(why.to_owned());
+                any = true;
+            }
+        }
+        any
+    }
+}
+
+/// Spawns a stream of an HTTP/2 connection on this core.
+#[derive(Clone)]
+struct OnThisCore;
+
+impl<F: Future + 'static> Executor<F> for OnThisCore
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(core: Rc<Core>, arrival: Arrival) {
+    let Arrival { stream, peer, door, counted } = arrival;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let peer = canonical(peer.ip());
+    match door {
+        Door::Https => Box::pin(serve_tls(core, stream, peer)).await,
+        Door::Http => redirect::serve(core, stream).await,
+    }
+    drop(counted);
+}
+
+async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
+    let acceptor = TlsAcceptor::from(core.live.load().settings.tls.server.clone());
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+        core.ops.metrics.handshakes_failed.increment(1);
+        return;
+    };
+    core.ops.metrics.handshakes.increment(1);
+    let (_, session) = stream.get_ref();
+    let http2 = session.alpn_protocol() == Some(b"h2");
+    let pulse = Arc::new(Pulse::new(!http2));
+    let connection = Rc::new(Connection {
+        peer,
+        remote: peer.to_string(),
+        sni: session.server_name().map(str::to_ascii_lowercase),
+        tls: match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => Some("1.3"),
+            _ => Some("1.2"),
+        },
+        pulse: pulse.clone(),
+        exchanges: RefCell::default(),
+        core,
+    });
+    let io = TokioIo::new(ClientStream::new(stream, pulse));
+    if http2 {
+        Box::pin(serve_http2(connection, io)).await;
+    } else {
+        Box::pin(serve_http1(connection, io)).await;
+    }
+}
+
+async fn serve_http1(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
+    let service = service(connection.clone());
+    let served = http1::Builder::new()
+        .max_headers(MOST_FIELDS)
+        .max_header_size(LARGEST_HEAD)
+        .max_buf_size(2 * LARGEST_HEAD)
+        .serve_connection(io, service)
+        .with_upgrades();
+    watch_over(&connection, pin!(served), |served| served.graceful_shutdown()).await;
+}
+
+async fn serve_http2(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
+    let service = service(connection.clone());
+    #[expect(clippy::cast_possible_truncation, reason = "64 Ki")]
+    let served = http2::Builder::new(OnThisCore)
+        .max_header_list_size(LARGEST_HEAD as u32)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .serve_connection(io, service);
+    watch_over(&connection, pin!(served), |served| served.graceful_shutdown()).await;
+}
+
+fn service(
+    connection: Rc<Connection>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<Reply>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Reply>, Infallible>>,
+> {
+    service_fn(move |request| {
+        let connection = connection.clone();
+        async move { Ok(handler::handle(connection, request).await) }
+    })
+}
+
+/// Polls a connection until it ends, is late, or the gateway leaves.
+async fn watch_over<F>(connection: &Connection, mut served: Pin<&mut F>, goodbye: impl Fn(Pin<&mut F>))
+where
+    F: Future<Output = hyper::Result<()>>,
+{
+    let mut stage = connection.core.stage.clone();
+    let mut timer = pin!(sleep(first_look(&connection.pulse)));
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = served.as_mut() => {
+                if ended.is_err_and(|e| e.is_parse()) {
+                    connection.core.ops.metrics.connection_errors.increment(1);
+                }
+                return;
+            }
+            () = timer.as_mut() => match connection.pulse.check() {
+                Check::Late(Late::Idle) => {
+                    goodbye(served.as_mut());
+                    timeout(GOODBYE, served).await.ok();
+                    return;
+                }
+                Check::Late(Late::Head | Late::Blocked) => return,
+                Check::After(_) if connection.stalled() => return,
+                Check::After(pause) => timer.as_mut().reset(Instant::now() + pause),
+            },
+            _ = stage.wait_for(|stage| *stage != Stage::Serving), if !leaving => {
+                leaving = true;
+                goodbye(served.as_mut());
+            }
+        }
+    }
+}
+
+fn first_look(pulse: &Pulse) -> Duration {
+    match pulse.check() {
+        Check::After(pause) => pause,
+        Check::Late(_) => Duration::ZERO,
+    }
+}

@@ -1,0 +1,225 @@
+//! One request from its head to the last byte of its answer. When the last part of it is let go, its log line is written.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper::header::{HeaderValue, USER_AGENT};
+use hyper::http::request::Parts;
+use hyper::{Method, Uri, Version};
+
+use super::conn::Connection;
+use super::pulse::PROGRESS;
+use crate::ops::log::{Access, Text};
+use crate::rules::route::Route;
+use crate::upstream::Server;
+
+/// Status in the log when the client left before there was an answer (nginx' convention).
+const CLIENT_LEFT: u16 = 499;
+
+/// A request in flight. Shared by the handler, the request's body, the answer's body and the connection's timer.
+pub struct Exchange {
+    connection: Rc<Connection>,
+    begun: Instant,
+    /// Request id, also in the answer's `X-Request-Id`.
+    pub id: RequestId,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    host: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
+    route: Cell<Route>,
+    status: Cell<u16>,
+    refusal: Cell<Option<&'static str>>,
+    why: OnceCell<String>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    asked: RefCell<Option<(Arc<Server>, Duration, u32)>>,
+    waiting: Cell<Waiting>,
+    aborted: Cell<bool>,
+}
+
+/// What the answer's body waits for, and since when.
+#[derive(Clone, Copy)]
+enum Waiting {
+    No,
+    Client(Instant),
+    Server(Instant),
+}
+
+/// Sixteen hexadecimal digits: the process' random half, then a number of its core.
+#[derive(Clone, Copy)]
+pub struct RequestId([u8; 16]);
+
+impl RequestId {
+    /// The id of the next request of a core.
+    pub fn new(prefix: u32, number: u32) -> Self {
+        let mut digits = [0; 16];
+        for (at, digit) in digits.iter_mut().enumerate() {
+            let half = if at < 8 { prefix } else { number };
+            let nibble = (half >> (28 - 4 * (at % 8))) & 0xf;
+            *digit = b"0123456789abcdef"[nibble as usize];
+        }
+        Self(digits)
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("0")
+    }
+}
+
+impl Exchange {
+    /// A head has been read.
+    pub fn begin(connection: &Rc<Connection>, parts: &Parts) -> Rc<Self> {
+        connection.pulse.begin();
+        let exchange = Rc::new(Self {
+            connection: connection.clone(),
+            begun: Instant::now(),
+            id: connection.core.next_id(),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            version: parts.version,
+            host: parts.headers.get(hyper::header::HOST).cloned(),
+            agent: parts.headers.get(USER_AGENT).cloned(),
+            route: Cell::new(Route::Unknown),
+            status: Cell::new(CLIENT_LEFT),
+            refusal: Cell::new(None),
+            why: OnceCell::new(),
+            bytes_in: Cell::new(0),
+            bytes_out: Cell::new(0),
+            asked: RefCell::new(None),
+            waiting: Cell::new(Waiting::No),
+            aborted: Cell::new(false),
+        });
+        connection.watch(&exchange);
+        exchange
+    }
+
+    /// Where it leads.
+    pub fn matched(&self, route: Route) {
+        self.route.set(route);
+    }
+
+    /// What it is answered with.
+    pub fn answered(&self, status: u16) {
+        self.status.set(status);
+    }
+
+    /// It was refused, and why in the operator's words.
+    pub fn refused(&self, reason: &'static str, why: String) {
+        self.refusal.set(Some(reason));
+        self.because(why);
+        self.connection.core.ops.metrics.refusal(reason);
+    }
+
+    /// What went wrong, in the operator's words. The first cause stays.
+    pub fn because(&self, why: String) {
+        self.why.set(why).ok();
+    }
+
+    /// A Document Server was asked.
+    pub fn asked(&self, server: &Arc<Server>, tries: u32) {
+        *self.asked.borrow_mut() = Some((server.clone(), self.begun.elapsed(), tries));
+    }
+
+    /// Bytes of the request's body came.
+    pub fn took(&self, bytes: usize) {
+        self.bytes_in.set(self.bytes_in.get() + bytes as u64);
+    }
+
+    /// Bytes of the answer's body were given out.
+    pub fn gave(&self, bytes: usize) {
+        self.bytes_out.set(self.bytes_out.get() + bytes as u64);
+    }
+
+    /// What an editor socket carried.
+    pub fn carried(&self, up: u64, down: u64) {
+        self.bytes_in.set(up);
+        self.bytes_out.set(down);
+    }
+
+    /// A piece of the answer was given out; until the next is asked for, the client is slow.
+    pub fn waits_for_client(&self) {
+        self.waiting.set(Waiting::Client(Instant::now()));
+    }
+
+    /// The client wants more and there is none. Asking again does not begin the wait anew.
+    pub fn waits_for_server(&self) {
+        if !matches!(self.waiting.get(), Waiting::Server(_)) {
+            self.waiting.set(Waiting::Server(Instant::now()));
+        }
+    }
+
+    /// The answer is over.
+    pub fn waits_no_more(&self) {
+        self.waiting.set(Waiting::No);
+    }
+
+    /// The answer was cut short.
+    pub fn abort(&self) {
+        self.aborted.set(true);
+    }
+
+    /// Who has made the answer's body stand still for too long, if anybody has.
+    pub fn stalled(&self) -> Option<&'static str> {
+        let (since, who) = match self.waiting.get() {
+            Waiting::No => return None,
+            Waiting::Client(since) => (since, "the client took nothing of the answer for 30 s"),
+            Waiting::Server(since) => (since, "the Document Server sent nothing more of its answer for 30 s"),
+        };
+        (since.elapsed() >= PROGRESS).then_some(who)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let core = &self.connection.core;
+        self.connection.pulse.end();
+        core.ops.metrics.request(self.route.get(), self.status.get());
+        let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let asked = self.asked.borrow();
+        let server = asked.as_ref().map(|(server, ..)| server.name());
+        core.ops.log.access(&Access {
+            id: self.id.as_str(),
+            remote: &self.connection.remote,
+            method: self.method.as_str(),
+            host: text(self.host.as_ref()).or(self.uri.host()).map(Text),
+            path: Text(self.uri.path()),
+            route: self.route.get().name(),
+            status: self.status.get(),
+            refusal: self.refusal.get(),
+            why: self.why.get().map(|why| Text(why)),
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            ms: milliseconds(self.begun.elapsed()),
+            upstream_ms: asked.as_ref().map(|(_, time, _)| milliseconds(*time)),
+            upstream: server,
+            tries: asked.as_ref().map_or(1, |(.., tries)| *tries),
+            http: match self.version {
+                Version::HTTP_2 => "2",
+                Version::HTTP_10 => "1.0",
+                _ => "1.1",
+            },
+            tls: self.connection.tls,
+            agent: text(self.agent.as_ref()).map(Text),
+            aborted: self.aborted.get(),
+        });
+    }
+}
+
+fn text(value: Option<&HeaderValue>) -> Option<&str> {
+    value.and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_hexadecimal_and_distinct() {
+        assert_eq!(RequestId::new(0xdead_beef, 0x0000_01ff).as_str(), "deadbeef000001ff");
+        assert_ne!(RequestId::new(1, 2).as_str(), RequestId::new(2, 1).as_str());
+    }
+}

@@ -1,0 +1,232 @@
+//! A request's way through the house, on one page.
+//!
+//! 1. **Snapshot**: one, for the whole request.
+//! 2. **Host**: whose name it asks for, and whether this connection's certificate covers it.
+//! 3. **Own paths** whose bytes belong to somebody else: the relay and saved documents.
+//! 4. **Path**: in its one spelling, without the public URL's own.
+//! 5. **Route**: the row of the table; no row, no service.
+//! 6. **Body**, where the token may be in it.
+//! 7. **Permit**: from policy alone. What follows takes it by value, so that forgetting it does not compile.
+//! 8. **Forward**, or the gateway's own answer.
+//! 9. **Respond**: fields of the border, and of pages.
+
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Incoming;
+use hyper::header::{
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
+};
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, Uri, Version};
+
+use super::body::{LARGEST, Reply, Unread};
+use super::conn::Connection;
+use super::exchange::Exchange;
+use super::respond::{self, Asked, Trouble};
+use super::{own, upgrade};
+use crate::live::{Running, Site};
+use crate::rules::client::Client;
+use crate::rules::headers::{self, Hop};
+use crate::rules::host::{self, Authority};
+use crate::rules::path::{self, Canonical};
+use crate::rules::policy::{self, Permit, Refusal};
+use crate::rules::route::{self, Matched};
+use crate::rules::pick;
+use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
+use crate::rules::token::Carried;
+use crate::upstream::{Outgoing, Question};
+
+/// The container's nginx answers 504 after 60 s; its word is better than ours, so ours comes later.
+const ORDINARY: Duration = Duration::from_secs(75);
+/// A save waits for the integrator's answer for up to 10 minutes (default.json:321-324); a conversion may as well.
+const LONG: Duration = Duration::from_secs(11 * 60);
+
+/// Answers a request.
+pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Reply> {
+    let (parts, body) = request.into_parts();
+    let exchange = Exchange::begin(&connection, &parts);
+    let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers);
+    let running = connection.core.live.load();
+    let answered = answer(&connection, &running, &exchange, &mut asked, parts, body).await;
+    let response = answered.unwrap_or_else(|trouble| respond::trouble(trouble, &asked, &exchange));
+    respond::finish(response, &exchange)
+}
+
+async fn answer(
+    connection: &Connection,
+    running: &Running,
+    exchange: &Rc<Exchange>,
+    asked: &mut Asked,
+    parts: Parts,
+    body: Incoming,
+) -> Result<Response<Reply>, Trouble> {
+    let mut body = Unread(Some(body));
+    let public = host(connection, running, &parts)?;
+    let uri = parts.uri.clone();
+    if let Some(own) = route::own_path(uri.path()) {
+        exchange.matched(own.route());
+        return Err(Trouble::NoRelay);
+    }
+    let public_url = running.settings.site.public.get(public).ok_or(Refusal::WrongDoor)?;
+    let below = public_url.strip(uri.path()).ok_or(Refusal::UnknownPath)?;
+    let path = path::canonical(below).map_err(Refusal::Path)?;
+    let matched = route::find(&path, running.settings.routes);
+    exchange.matched(matched.route());
+    asked.shaped(matched.rule.refusal);
+    policy::check(&matched, &parts.method)?;
+    if let Access::Own(which) = matched.access {
+        return own::answer(which, running, exchange).ok_or(Trouble::NoRelay);
+    }
+    if body.declared() > LARGEST {
+        return Err(Refusal::BodyTooLarge.into());
+    }
+    let inspected = match matched.rule.body {
+        BodyRule::Inspect { limit } => Some(body.read(limit, exchange).await.map_err(Trouble::Body)?),
+        BodyRule::Stream | BodyRule::None => None,
+    };
+    let permit = permit(running, &matched, &parts, &uri, inspected.as_deref())?;
+    let outgoing = match (matched.rule.body, inspected) {
+        (_, Some(bytes)) => Outgoing::whole(bytes),
+        (BodyRule::None, None) => Outgoing::Empty,
+        (_, None) => body.outgoing(exchange),
+    };
+    let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
+    forward(connection, exchange, way, parts, permit, outgoing).await
+}
+
+/// The public URL that the request came through, by its place in the list; refuses a host that is not this
+/// connection's.
+fn host(connection: &Connection, running: &Running, parts: &Parts) -> Result<usize, Refusal> {
+    let mut lines = parts.headers.get_all(HOST).iter();
+    let text = match (parts.uri.authority(), lines.next(), lines.next()) {
+        (Some(authority), ..) => authority.as_str(),
+        (None, Some(host), None) => host.to_str().map_err(|_| Refusal::Misdirected)?,
+        _ => return Err(Refusal::Misdirected),
+    };
+    let authority = Authority::parse(text).map_err(|_| Refusal::Misdirected)?;
+    if !running.settings.tls.certificates.covers(connection.sni.as_deref(), authority.host) {
+        return Err(Refusal::Misdirected);
+    }
+    let entries = &running.settings.site.public;
+    let chosen = host::choose(entries, Some(&authority)).ok_or(Refusal::Misdirected)?;
+    entries.iter().position(|entry| std::ptr::eq(entry, chosen)).ok_or(Refusal::Misdirected)
+}
+
+fn permit(
+    running: &Running,
+    matched: &Matched<'_>,
+    parts: &Parts,
+    uri: &Uri,
+    inspected: Option<&[u8]>,
+) -> Result<Permit, Refusal> {
+    match matched.access {
+        Access::Socket => policy::admit_socket(matched, &parts.method),
+        Access::Token(_) => {
+            let carried =
+                Carried { headers: &parts.headers, query: uri.query(), body: inspected.unwrap_or_default() };
+            policy::admit_token(matched, &parts.method, &carried, &running.settings.tokens, SystemTime::now())
+        }
+        Access::Open | Access::Own(_) | Access::Closed(_) => policy::admit_open(matched, &parts.method),
+    }
+}
+
+/// What is known of a request once it has its permit.
+struct Way<'r> {
+    running: &'r Running,
+    path: &'r Canonical<'r>,
+    matched: &'r Matched<'r>,
+    uri: &'r Uri,
+    public: usize,
+}
+
+async fn forward(
+    connection: &Connection,
+    exchange: &Rc<Exchange>,
+    way: Way<'_>,
+    mut parts: Parts,
+    permit: Permit,
+    body: Outgoing,
+) -> Result<Response<Reply>, Trouble> {
+    let Way { running, path, matched, uri, public } = way;
+    let site = &running.settings.site;
+    // Only editor sockets are upgraded; elsewhere the wish is dropped with the other fields of the hop.
+    let hop = match matched.access {
+        Access::Socket if upgrade::is_asked(&parts) => Hop::Upgrade,
+        _ => Hop::Ordinary,
+    };
+    let client = Client::of(connection.peer, &parts.headers, &site.trusted_proxies);
+    let forwarded = site.forwarded.get(public).ok_or(Refusal::WrongDoor)?;
+    headers::to_upstream(&mut parts.headers, forwarded, &client, hop);
+
+    let key = pick::document_key(path, matched, uri.query());
+    let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?;
+    let on_client = (hop == Hop::Upgrade).then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
+    let question = Question {
+        permit,
+        target: target(path, uri)?,
+        body,
+        patience: match matched.rule.patience {
+            Patience::Ordinary => ORDINARY,
+            Patience::Long => LONG,
+        },
+        method: parts.method,
+        headers: framed(parts.headers, parts.version),
+    };
+    let answer = connection.core.upstream.ask(server, running.servers.wait, question).await;
+    exchange.asked(server, answer.as_ref().map_or(1, |answer| answer.tries));
+    let mut response = answer?.response;
+
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let on_client = on_client.ok_or(Trouble::Unfit("it switched protocols without being asked"))?;
+        return upgrade::splice(connection, exchange, on_client, response);
+    }
+    headers::to_client(response.headers_mut(), Hop::Ordinary);
+    if matched.rule.shown == Shown::Page {
+        dress(&mut response, site);
+    }
+    Ok(response.map(|body| Reply::upstream(body, exchange)))
+}
+
+/// The canonical path with the query as it was sent: links are signed over both.
+fn target(path: &Canonical<'_>, uri: &Uri) -> Result<Uri, Refusal> {
+    if path.forward() == uri.path() && uri.authority().is_none() {
+        return Ok(uri.clone());
+    }
+    let text = match uri.query() {
+        Some(query) => format!("{}?{query}", path.forward()),
+        None => path.forward().to_owned(),
+    };
+    text.parse().map_err(|_| Refusal::WrongDoor)
+}
+
+/// Framing is set anew by hyper from the body itself; what the client said about it stays behind.
+fn framed(mut headers: HeaderMap, version: Version) -> HeaderMap {
+    headers.remove(CONTENT_LENGTH);
+    if version == Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
+    headers
+}
+
+/// HTTP/2 may send cookies one by one (RFC 9113 8.2.3); HTTP/1 knows one field.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_some() {
+        let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        match HeaderValue::from_bytes(&joined) {
+            Ok(joined) => headers.insert(COOKIE, joined),
+            Err(_) => headers.remove(COOKIE),
+        };
+    }
+}
+
+/// What pages of the editor carry. X-Frame-Options is never among it: the editor is framed by its integrator.
+fn dress<B>(response: &mut Response<B>, site: &Site) {
+    let headers = response.headers_mut();
+    if let Some(hsts) = &site.hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
+    if let Some(ancestors) = &site.frame_ancestors {
+        headers.insert(CONTENT_SECURITY_POLICY, ancestors.clone());
+    }
+}

@@ -1,0 +1,200 @@
+//! One acceptor for every listening socket: counts, limits, backs off, and hands each connection to the emptiest core.
+//!
+//! One socket per address and no SO_REUSEPORT: closing such a listener resets what waits in its queue, and the kernel's
+//! hash cannot balance editor sockets that live for hours (design D1).
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::sleep;
+
+use crate::live::Live;
+use crate::ops::Ops;
+use crate::ops::log::Level;
+
+/// Connections the kernel holds while the acceptor is busy or restarting. Linux caps it at `somaxconn` (4096).
+const BACKLOG: i32 = 4096;
+/// Pause when descriptors have run out: a loop that tries at once burns a core and helps nobody (threats.md, row 27).
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(50);
+
+/// What a listening socket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// TLS, everything.
+    Https,
+    /// Plain: ACME challenges and a redirect.
+    Http,
+}
+
+/// A socket that listens, bound before anything is served so that a taken port is an error of the start.
+#[derive(Debug)]
+pub struct Listener {
+    /// What it is for.
+    pub door: Door,
+    socket: std::net::TcpListener,
+}
+
+impl Listener {
+    /// Binds. IPv6 sockets take IPv6 alone, so that `0.0.0.0` and `[::]` can stand side by side.
+    ///
+    /// # Errors
+    /// When the address is taken, not ours, or needs a privilege; the text says which address.
+    pub fn bind(door: Door, address: SocketAddr) -> io::Result<Self> {
+        let bound = || -> io::Result<std::net::TcpListener> {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.set_reuse_address(true)?; // a restart must not wait for TIME_WAIT
+            socket.set_nonblocking(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        };
+        match bound() {
+            Ok(socket) => Ok(Self { door, socket }),
+            Err(e) => Err(io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"))),
+        }
+    }
+
+    /// Where it listens; with port 0 in the configuration this is where the port is learned.
+    ///
+    /// # Errors
+    /// When the socket is gone.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}
+
+/// A connection on its way to a core.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub stream: std::net::TcpStream,
+    /// Who is there.
+    pub peer: SocketAddr,
+    /// By which door.
+    pub door: Door,
+    /// Counts it while it lives.
+    pub counted: Counted,
+}
+
+/// A core as the acceptor sees it.
+#[derive(Debug, Clone)]
+pub struct Seat {
+    /// Takes connections.
+    pub arrivals: UnboundedSender<Arrival>,
+    /// How many it has.
+    pub load: Arc<AtomicUsize>,
+}
+
+/// How many connections there are, in all and by address.
+#[derive(Debug, Default)]
+pub struct Census(Mutex<HashMap<IpAddr, usize>>, AtomicUsize);
+
+/// A connection that is counted until it is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    census: Arc<Census>,
+    address: IpAddr,
+    load: Arc<AtomicUsize>,
+    ops: Ops,
+}
+
+impl Census {
+    /// Counts a connection unless a cap is reached.
+    fn admit(self: &Arc<Self>, address: IpAddr, live: &Live, seat: &Seat, ops: &Ops) -> Option<Counted> {
+        let limits = live.load().settings.limits;
+        let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = addresses.entry(address).or_insert(0);
+        if self.1.load(Ordering::Relaxed) >= limits.connections || *of_address >= limits.connections_per_address {
+            if *of_address == 0 {
+                addresses.remove(&address);
+            }
+            return None;
+        }
+        *of_address += 1;
+        self.1.fetch_add(1, Ordering::Relaxed);
+        seat.load.fetch_add(1, Ordering::Relaxed);
+        ops.metrics.connections.increment(1.0);
+        Some(Counted { census: self.clone(), address, load: seat.load.clone(), ops: ops.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut addresses = self.census.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.address);
+            }
+        }
+        self.census.1.fetch_sub(1, Ordering::Relaxed);
+        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.ops.metrics.connections.decrement(1.0);
+    }
+}
+
+/// Accepts until it is dropped. Runs on the acceptor's own thread.
+///
+/// # Errors
+/// When the runtime cannot take the socket.
+pub async fn accept(
+    listener: Listener,
+    seats: Vec<Seat>,
+    census: Arc<Census>,
+    live: Arc<Live>,
+    ops: Ops,
+) -> io::Result<()> {
+    let door = listener.door;
+    let socket = TcpListener::from_std(listener.socket)?;
+    let mut told = false;
+    loop {
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(e) if is_of_the_connection(&e) => continue,
+            Err(e) => {
+                if !told {
+                    let message = "connections cannot be accepted: is LimitNOFILE high enough?";
+                    ops.log.event(Level::Error, "accept", message, &[("error", &e.to_string())]);
+                    told = true;
+                }
+                sleep(OUT_OF_DESCRIPTORS).await;
+                continue;
+            }
+        };
+        told = false;
+        let Some(seat) = seats.iter().min_by_key(|seat| seat.load.load(Ordering::Relaxed)) else { continue };
+        let Some(counted) = census.admit(canonical(peer.ip()), &live, seat, &ops) else {
+            ops.metrics.connections_refused.increment(1);
+            continue; // closed: an answer would need a handshake, which is what the cap protects
+        };
+        if let Ok(stream) = prepare(stream) {
+            seat.arrivals.send(Arrival { stream, peer, door, counted }).ok();
+        }
+    }
+}
+
+/// The connection was gone before it was accepted; the listener is well.
+fn is_of_the_connection(e: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(e.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn prepare(stream: TcpStream) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?; // small frames of editors must not wait for each other
+    stream.into_std()
+}
+
+/// An IPv4 address is the same client whichever socket it came by.
+pub fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

@@ -1,0 +1,165 @@
+//! What a connection is waiting for, and since when: a few atomics that the stream writes and one timer reads.
+//!
+//! hyper's `header_read_timeout` is also its idle limit and allocates a timer for each request (design D7a), so the
+//! deadlines are kept here. The timer is armed for the earliest moment at which anything could be late, and when it
+//! fires and nothing is, it is armed again: a busy connection arms it a few times a minute, not per request.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// A request's head may take this long from its first byte (slowloris). nginx: 60 s; a head is one packet.
+pub const HEAD: Duration = Duration::from_secs(10);
+/// A kept-alive connection may be silent this long. nginx: 75 s.
+pub const IDLE: Duration = Duration::from_secs(75);
+/// A body may stand still this long, in either direction. There is no limit on how long it takes in all.
+pub const PROGRESS: Duration = Duration::from_secs(30);
+
+/// Milliseconds since the connection began, plus one; 0 is "not waiting". Wraps after 49 days, which costs at worst
+/// one connection.
+type Since = AtomicU32;
+
+/// The state of one connection. The stream (which hyper may move to another task) and the connection share it.
+#[derive(Debug)]
+pub struct Pulse {
+    born: Instant,
+    /// Whether bytes without a request in flight are the beginning of a head: HTTP/1 only, since an HTTP/2 client
+    /// sends frames of the connection at any time.
+    heads: bool,
+    head: Since,
+    idle: Since,
+    blocked: Since,
+    active: AtomicU32,
+}
+
+/// What is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Late {
+    /// A head was begun and not finished.
+    Head,
+    /// Nothing was asked for.
+    Idle,
+    /// The client takes nothing.
+    Blocked,
+}
+
+/// What the timer found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Something is late.
+    Late(Late),
+    /// Nothing is; look again after this time.
+    After(Duration),
+}
+
+impl Pulse {
+    /// A connection that begins now, idle. `heads`: HTTP/1.
+    pub fn new(heads: bool) -> Self {
+        Self {
+            born: Instant::now(),
+            heads,
+            head: Since::new(0),
+            idle: Since::new(1),
+            blocked: Since::new(0),
+            active: AtomicU32::new(0),
+        }
+    }
+
+    fn now(&self) -> u32 {
+        u32::try_from(self.born.elapsed().as_millis()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Bytes have come.
+    pub fn read(&self) {
+        if self.heads && self.active.load(Ordering::Relaxed) == 0 && self.head.load(Ordering::Relaxed) == 0 {
+            self.head.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes have gone, or could not go.
+    pub fn written(&self, went: bool) {
+        if went {
+            if self.blocked.load(Ordering::Relaxed) != 0 {
+                self.blocked.store(0, Ordering::Relaxed);
+            }
+        } else if self.blocked.load(Ordering::Relaxed) == 0 {
+            self.blocked.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// A request's head is complete.
+    pub fn begin(&self) {
+        self.head.store(0, Ordering::Relaxed);
+        self.idle.store(0, Ordering::Relaxed);
+        self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A request has been answered to its last byte.
+    pub fn end(&self) {
+        if self.active.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.idle.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether anything is late, and when to look again.
+    pub fn check(&self) -> Check {
+        self.check_at(self.now())
+    }
+
+    fn check_at(&self, now: u32) -> Check {
+        let mut next = PROGRESS;
+        for (since, limit, late) in
+            [(&self.head, HEAD, Late::Head), (&self.idle, IDLE, Late::Idle), (&self.blocked, PROGRESS, Late::Blocked)]
+        {
+            let since = since.load(Ordering::Relaxed);
+            if since == 0 {
+                continue;
+            }
+            let waited = Duration::from_millis(u64::from(now.saturating_sub(since)));
+            match limit.checked_sub(waited) {
+                None | Some(Duration::ZERO) => return Check::Late(late),
+                Some(left) => next = next.min(left),
+            }
+        }
+        // A head may begin at any moment and is late 10 s after that: looking every 5 s makes it late by 15 at most
+        // only when nothing else is awaited. One look costs less than a microsecond.
+        Check::After(if self.heads { next.min(HEAD / 2) } else { next })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u32 = 1000;
+
+    #[test]
+    fn each_kind_of_waiting_has_its_limit() {
+        let idle = Pulse::new(true);
+        assert!(matches!(idle.check_at(74 * SECOND), Check::After(_)));
+        assert_eq!(idle.check_at(76 * SECOND), Check::Late(Late::Idle));
+
+        let head = Pulse::new(true);
+        head.read();
+        assert!(matches!(head.check_at(9 * SECOND), Check::After(left) if left <= Duration::from_secs(1)));
+        assert_eq!(head.check_at(11 * SECOND), Check::Late(Late::Head));
+
+        let busy = Pulse::new(true);
+        busy.read();
+        busy.begin();
+        busy.read(); // a body, not a head
+        assert!(matches!(busy.check_at(3600 * SECOND), Check::After(_)));
+        busy.written(false);
+        assert_eq!(busy.check_at(31 * SECOND), Check::Late(Late::Blocked));
+        busy.written(true);
+        assert!(matches!(busy.check_at(3600 * SECOND), Check::After(_)));
+        busy.end();
+        assert_eq!(busy.check_at(76 * SECOND), Check::Late(Late::Idle));
+    }
+
+    #[test]
+    fn frames_of_an_http2_connection_are_no_heads() {
+        let pulse = Pulse::new(false);
+        pulse.read();
+        assert!(matches!(pulse.check_at(20 * SECOND), Check::After(_)));
+    }
+}

@@ -1,0 +1,134 @@
+//! Numbers: every series is made once, at the start, with 0; rooms hold handles, and no label comes from a request.
+
+use std::fmt;
+
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use crate::rules::policy::Refusal;
+use crate::rules::route::Route;
+
+/// Handles of every series.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    requests: Vec<[Counter; CLASSES.len()]>,
+    refusals: Vec<(&'static str, Counter)>,
+    /// Connections that are open now.
+    pub connections: Gauge,
+    /// Connections refused because a cap was reached.
+    pub connections_refused: Counter,
+    /// Editor sockets that are open now.
+    pub sockets: Gauge,
+    /// Handshakes that succeeded.
+    pub handshakes: Counter,
+    /// Handshakes that failed or took too long.
+    pub handshakes_failed: Counter,
+    /// Connections that hyper ended because what came was not HTTP it accepts.
+    pub connection_errors: Counter,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// First digits of status codes.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
+
+impl Metrics {
+    /// Makes every series. Nothing is installed globally: two gateways in one test do not count together.
+    pub fn new() -> Self {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let counter = |name: &'static str, help: &'static str, labels: &[(&'static str, &'static str)]| {
+            recorder.describe_counter(name.into(), None, help.into());
+            let counter = recorder.register_counter(&key(name, labels), &METADATA);
+            counter.absolute(0);
+            counter
+        };
+        let gauge = |name: &'static str, help: &'static str| {
+            recorder.describe_gauge(name.into(), None, help.into());
+            let gauge = recorder.register_gauge(&key(name, &[]), &METADATA);
+            gauge.set(0.0);
+            gauge
+        };
+        let requests = Route::all()
+            .map(|route| {
+                CLASSES.map(|code| {
+                    let labels = [("route", route.name()), ("code", code)];
+                    counter("gateway_requests_total", "Requests by route and class of status code.", &labels)
+                })
+            })
+            .collect();
+        let refusals = Refusal::REASONS
+            .iter()
+            .map(|&reason| {
+                let labels = [("reason", reason)];
+                (reason, counter("gateway_refusals_total", "Requests refused, by Gateway-Refusal.", &labels))
+            })
+            .collect();
+        Self {
+            requests,
+            refusals,
+            connections: gauge("gateway_connections", "Connections open now."),
+            connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),
+            sockets: gauge("gateway_sockets", "Editor sockets open now."),
+            handshakes: counter("gateway_tls_handshakes_total", "TLS handshakes that succeeded.", &[]),
+            handshakes_failed: counter("gateway_tls_handshakes_failed_total", "TLS handshakes that did not.", &[]),
+            connection_errors: counter(
+                "gateway_connection_errors_total",
+                "Connections ended because what came was not acceptable HTTP (431, 414, 400).",
+                &[],
+            ),
+            recorder,
+            handle,
+        }
+    }
+
+    /// A request has been answered.
+    pub fn request(&self, route: Route, status: u16) {
+        let class = usize::from(status / 100).saturating_sub(1).min(CLASSES.len() - 1);
+        if let Some(counter) = self.requests.get(route as usize).and_then(|classes| classes.get(class)) {
+            counter.increment(1);
+        }
+    }
+
+    /// A request has been refused.
+    pub fn refusal(&self, reason: &'static str) {
+        if let Some((_, counter)) = self.refusals.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// What the probe saw of a server. Asked only when it changes, so the handle is not kept.
+    pub fn upstream_up(&self, server: &str, up: bool) {
+        let name = "gateway_upstream_up";
+        self.recorder.describe_gauge(name.into(), None, "Whether a Document Server's /healthcheck says true.".into());
+        let key = Key::from_parts(name, vec![Label::new("server", server.to_owned())]);
+        self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(up)));
+    }
+
+    /// Sorts samples of histograms in; called every few seconds.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Everything, as Prometheus reads it.
+    pub fn render(&self) -> String {
+        self.handle.render()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
+    Key::from_parts(name, labels.iter().map(|(name, value)| Label::new(*name, *value)).collect::<Vec<_>>())
+}

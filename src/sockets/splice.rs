@@ -1,0 +1,264 @@
+//! Two ends of an editor socket made one: bytes go straight through, and only what could not be written is kept.
+//!
+//! `tokio::io::copy_bidirectional` holds two 8 KiB buffers for every socket, used or not. Here one scratch buffer per
+//! core is read into and written from at once; a socket keeps memory only while its reader is slow, and then at most
+//! one scratch buffer of it, because reading stops until it is gone.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+/// Four TLS records: big enough for the 1.5 MB messages of a large paste to go in few steps, small enough for a cache.
+const SCRATCH: usize = 64 << 10;
+/// Reads of one direction before the other gets its turn.
+const TURNS: u32 = 8;
+/// When one side has ended, the other may finish what it is saying for this long.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// The scratch buffer of a core.
+#[derive(Clone)]
+pub struct Scratch(Rc<RefCell<Box<[u8]>>>);
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self(Rc::new(RefCell::new(vec![0; SCRATCH].into_boxed_slice())))
+    }
+}
+
+/// Bytes that went each way.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// From the client to the Document Server.
+    pub up: u64,
+    /// From the Document Server to the client.
+    pub down: u64,
+}
+
+/// Carries bytes both ways until both sides have ended. `early` are bytes that came with the upgrades.
+///
+/// Returns what was carried, and how it ended.
+pub async fn splice<C, S>(client: C, server: S, early: [Vec<u8>; 2], scratch: Scratch) -> (Carried, io::Result<()>)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let [from_client, from_server] = early;
+    let mut pair = Pair { client, server, up: Way::new(from_client), down: Way::new(from_server), scratch };
+    let ended = async {
+        let first = poll_fn(|cx| pair.poll(cx, true)).await;
+        if first.is_ok() && !(pair.up.over && pair.down.over) {
+            match timeout(LAST_WORDS, poll_fn(|cx| pair.poll(cx, false))).await {
+                Ok(second) => second?,
+                Err(_) => return Ok(()), // it had its time
+            }
+        }
+        first
+    }
+    .await;
+    (Carried { up: pair.up.bytes, down: pair.down.bytes }, ended)
+}
+
+struct Pair<C, S> {
+    client: C,
+    server: S,
+    up: Way,
+    down: Way,
+    scratch: Scratch,
+}
+
+impl<C, S> Pair<C, S>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Moves both ways. Ready when one way is over (`first`), or both.
+    fn poll(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<io::Result<()>> {
+        let up = self.up.poll(cx, &mut self.client, &mut self.server, &self.scratch)?;
+        let down = self.down.poll(cx, &mut self.server, &mut self.client, &self.scratch)?;
+        match (up, down) {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(Ok(())),
+            (Poll::Ready(()), _) | (_, Poll::Ready(())) if first => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+}
+
+/// One direction.
+struct Way {
+    /// Read, not yet written; empty unless the reader is slow.
+    kept: Vec<u8>,
+    written: usize,
+    /// Written since the last complete flush: TLS may hold a part of it.
+    unflushed: bool,
+    /// The source has ended.
+    ended: bool,
+    /// And the sink has been told.
+    over: bool,
+    bytes: u64,
+}
+
+impl Way {
+    fn new(early: Vec<u8>) -> Self {
+        Self { bytes: early.len() as u64, kept: early, written: 0, unflushed: false, ended: false, over: false }
+    }
+
+    fn poll<F, T>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T, scratch: &Scratch) -> io::Result<Poll<()>>
+    where
+        F: AsyncRead + Unpin,
+        T: AsyncWrite + Unpin,
+    {
+        for _ in 0..TURNS {
+            if self.over {
+                return Ok(Poll::Ready(()));
+            }
+            if self.write_kept(cx, to)?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            if self.ended {
+                if Pin::new(&mut *to).poll_shutdown(cx).is_pending() {
+                    return Ok(Poll::Pending);
+                }
+                self.over = true;
+                return Ok(Poll::Ready(()));
+            }
+            if self.carry(cx, from, to, scratch)?.is_pending() {
+                return self.flush(cx, to);
+            }
+        }
+        cx.waker().wake_by_ref(); // there may be more: the other direction first, then again
+        self.flush(cx, to)
+    }
+
+    fn flush<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut T) -> io::Result<Poll<()>> {
+        if self.unflushed && Pin::new(to).poll_flush(cx)?.is_ready() {
+            self.unflushed = false;
+        }
+        Ok(Poll::Pending)
+    }
+
+    fn write_kept<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut T) -> io::Result<Poll<()>> {
+        while self.written < self.kept.len() {
+            match Pin::new(&mut *to).poll_write(cx, &self.kept[self.written..])? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    self.written += n;
+                    self.unflushed = true;
+                }
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+        if !self.kept.is_empty() {
+            self.kept = Vec::new(); // given back, not cleared: most sockets never need it again
+            self.written = 0;
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// Reads once and writes it at once. Pending when there is nothing to read, or the sink takes no more.
+    fn carry<F, T>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T, scratch: &Scratch) -> io::Result<Poll<()>>
+    where
+        F: AsyncRead + Unpin,
+        T: AsyncWrite + Unpin,
+    {
+        let mut scratch = scratch.0.borrow_mut();
+        let mut buffer = ReadBuf::new(&mut scratch);
+        if Pin::new(from).poll_read(cx, &mut buffer)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        let mut bytes = buffer.filled();
+        if bytes.is_empty() {
+            self.ended = true;
+        }
+        self.bytes += bytes.len() as u64;
+        while !bytes.is_empty() {
+            match Pin::new(&mut *to).poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(n) => {
+                    bytes = &bytes[n..];
+                    self.unflushed = true;
+                }
+                Poll::Pending => {
+                    self.kept.extend_from_slice(bytes);
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    fn block<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn early_bytes_come_first_and_everything_arrives() {
+        block(async {
+            let (client, mut browser) = duplex(1000); // smaller than what is sent: both ways must wait
+            let (server, mut documents) = duplex(700);
+            let up: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
+            let down: Vec<u8> = (0..150_000u32).map(|n| (n * 7) as u8).collect();
+            let early = [b"hello ".to_vec(), b"welcome ".to_vec()];
+            let talk = async {
+                let (mut browser_read, mut browser_write) = tokio::io::split(&mut browser);
+                let (mut documents_read, mut documents_write) = tokio::io::split(&mut documents);
+                let (mut got_up, mut got_down) = (Vec::new(), Vec::new());
+                tokio::join!(
+                    async {
+                        browser_write.write_all(&up).await.unwrap();
+                        browser_write.shutdown().await.unwrap();
+                    },
+                    async {
+                        documents_write.write_all(&down).await.unwrap();
+                        documents_write.shutdown().await.unwrap();
+                    },
+                    async { documents_read.read_to_end(&mut got_up).await.unwrap() },
+                    async { browser_read.read_to_end(&mut got_down).await.unwrap() },
+                );
+                (got_up, got_down)
+            };
+            let ((carried, ended), (got_up, got_down)) =
+                tokio::join!(splice(client, server, early, Scratch::default()), talk);
+            ended.unwrap();
+            assert_eq!(got_up, [b"hello ".as_slice(), &up].concat());
+            assert_eq!(got_down, [b"welcome ".as_slice(), &down].concat());
+            assert_eq!(carried, Carried { up: got_up.len() as u64, down: got_down.len() as u64 });
+        });
+    }
+
+    /// A reader that takes nothing: the writer is held back after one scratch buffer, whatever it has to say.
+    #[test]
+    fn a_slow_reader_holds_the_writer_back() {
+        block(async {
+            let (client, mut browser) = duplex(16);
+            let (server, mut documents) = duplex(SCRATCH);
+            let flood = async {
+                let mut sent = 0;
+                let chunk = vec![1; SCRATCH];
+                while timeout(Duration::from_millis(50), documents.write_all(&chunk)).await.is_ok() {
+                    sent += chunk.len();
+                    assert!(sent < 10 * SCRATCH, "nobody holds the writer back");
+                }
+            };
+            tokio::select! {
+                _ = splice(client, server, [Vec::new(), Vec::new()], Scratch::default()) => panic!("ended"),
+                () = flood => {}
+            }
+            let mut byte = [0];
+            browser.read_exact(&mut byte).await.unwrap();
+        });
+    }
+}
