@@ -62,7 +62,9 @@ mod tests {
 
     #[test]
     fn is_the_nearest_address_that_is_no_trusted_proxy() {
-        let table: &[(&str, &[&str], &[&str], &str, &str)] = &[
+        type Row =
+            (&'static str, &'static [&'static str], &'static [&'static str], &'static str, &'static str);
+        let table: &[Row] = &[
             ("203.0.113.9", &[], &[], "203.0.113.9", ""),
             ("203.0.113.9", &[], &["198.51.100.1"], "203.0.113.9", ""),
             ("203.0.113.9", &["10.0.0.0/8"], &["198.51.100.1"], "203.0.113.9", ""),

@@ -11,3 +11,6 @@ pub mod refusal;
 pub mod route;
 pub mod table;
 pub mod token;
+
+#[cfg(test)]
+mod seeded;
