@@ -26,8 +26,8 @@ pub struct Snapshot {
     pub tokens: token::Settings,
     /// Which of the closed routes the operator opened by name.
     pub routes: route::Switches,
-    /// Certificates and versions of the public listener.
-    pub tls: tls::Settings,
+    /// Certificates and versions of the public listener; `None` when there is no such listener (`https = []`).
+    pub tls: Option<tls::Settings>,
     /// Document Servers.
     pub upstream: upstream::Settings,
     /// Editor sockets.
