@@ -1,1 +1,13 @@
-//! rules.
+//! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
+
+pub mod client;
+pub mod headers;
+pub mod host;
+pub mod path;
+pub mod pick;
+pub mod policy;
+pub mod query;
+pub mod refusal;
+pub mod route;
+pub mod table;
+pub mod token;

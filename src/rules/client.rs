@@ -1,0 +1,92 @@
+//! Whose request it is: the address of the person behind it, seen through proxies only where an operator trusts them.
+
+use std::net::IpAddr;
+
+use hyper::header::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Where a request comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    address: IpAddr,
+    proxies: Vec<IpAddr>,
+}
+
+impl Client {
+    /// Reads the chain from its near end: the first address that is not a trusted proxy is the client. What stands left of
+    /// it was written by the client and is not believed; the Document Server's own filter reads the leftmost (utils.js:988-1003).
+    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let mut address = peer.to_canonical();
+        let mut proxies = Vec::new();
+        if trusted.is_empty() {
+            return Self { address, proxies };
+        }
+        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+            if !trusted.iter().any(|net| net.contains(&address)) {
+                break;
+            }
+            let Some(next) = parse(hop.trim()) else { break };
+            proxies.insert(0, address);
+            address = next;
+        }
+        Self { address, proxies }
+    }
+
+    /// The client's address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The trusted proxies between client and gateway, the client's neighbour first.
+    pub fn proxies(&self) -> &[IpAddr] {
+        &self.proxies
+    }
+}
+
+/// An entry of the chain: an address, maybe with a port, IPv6 maybe in brackets.
+fn parse(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(hop, |(inner, _)| inner);
+    let address = match bare.parse() {
+        Ok(address) => address,
+        Err(_) => bare.rsplit_once(':')?.0.parse().ok()?,
+    };
+    Some(IpAddr::to_canonical(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_nearest_address_that_is_no_trusted_proxy() {
+        let table: &[(&str, &[&str], &[&str], &str, &str)] = &[
+            ("203.0.113.9", &[], &[], "203.0.113.9", ""),
+            ("203.0.113.9", &[], &["198.51.100.1"], "203.0.113.9", ""),
+            ("203.0.113.9", &["10.0.0.0/8"], &["198.51.100.1"], "203.0.113.9", ""),
+            ("10.0.0.1", &["10.0.0.0/8"], &[], "10.0.0.1", ""),
+            ("10.0.0.1", &["10.0.0.0/8"], &["198.51.100.1"], "198.51.100.1", "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.0/8"], &["1.1.1.1, 198.51.100.1"], "198.51.100.1", "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.0/8"], &["1.1.1.1", "198.51.100.1"], "198.51.100.1", "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.0/8"], &["198.51.100.1, 10.0.0.2"], "198.51.100.1", "10.0.0.2 10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.0/8"], &["unknown"], "10.0.0.1", ""),
+            ("10.0.0.1", &["10.0.0.0/8"], &["198.51.100.1:4711"], "198.51.100.1", "10.0.0.1"),
+            ("10.0.0.1", &["10.0.0.0/8"], &["[2001:db8::1]:443"], "2001:db8::1", "10.0.0.1"),
+            ("::ffff:10.0.0.1", &["10.0.0.0/8"], &["2001:db8::1"], "2001:db8::1", "10.0.0.1"),
+            ("::ffff:203.0.113.9", &[], &[], "203.0.113.9", ""),
+        ];
+        for (peer, trusted, lines, address, proxies) in table {
+            let trusted: Vec<IpNet> = trusted.iter().map(|n| n.parse().unwrap()).collect();
+            let mut headers = HeaderMap::new();
+            for line in *lines {
+                headers.append(X_FORWARDED_FOR, line.parse().unwrap());
+            }
+            let client = Client::of(peer.parse().unwrap(), &headers, &trusted);
+            assert_eq!(client.address().to_string(), *address, "{peer} {lines:?}");
+            let seen: Vec<_> = client.proxies().iter().map(ToString::to_string).collect();
+            assert_eq!(seen.join(" "), *proxies, "{peer} {lines:?}");
+        }
+    }
+}

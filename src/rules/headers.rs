@@ -1,0 +1,181 @@
+//! Header fields at the border: what one connection says about itself stays on it, and what says who a client is comes from the gateway alone.
+//!
+//! The container's nginx believes `X-Forwarded-*` and `CloudFront-Forwarded-Proto` from anyone and takes `_` for `-` in names
+//! (threats.md 0.5); what it believes ends up in signed callbacks (protocol.md 0.3).
+
+use std::fmt::Write as _;
+
+use hyper::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap,
+    HeaderName, HeaderValue, ORIGIN, RANGE, UPGRADE,
+};
+
+use super::client::{Client, X_FORWARDED_FOR};
+use super::host::PublicUrl;
+
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// What the Document Server is told about every request, formatted once for each entry of `public_url`.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    host: HeaderValue,
+    forwarded_host: HeaderValue,
+    tokens: Vec<HeaderName>,
+}
+
+impl Forwarded {
+    /// For requests that came through `url`; `tokens` are the fields that tokens may travel in.
+    pub fn new(url: &PublicUrl, tokens: &[HeaderName]) -> Self {
+        Self {
+            host: url.host_value().clone(),
+            forwarded_host: url.forwarded_host().clone(),
+            tokens: tokens.to_vec(),
+        }
+    }
+}
+
+/// Whether a connection stays HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop {
+    /// It does.
+    Ordinary,
+    /// It becomes a WebSocket.
+    Upgrade,
+}
+
+/// Makes a client's fields those that the Document Server may see. Framing is set anew by whoever sends them.
+pub fn to_upstream(headers: &mut HeaderMap, forwarded: &Forwarded, client: &Client, hop: Hop) {
+    strip(headers, &forwarded.tokens, |name| is_hop_by_hop(name) || is_about_the_client(name));
+    let (chain, address) = addresses(client);
+    headers.insert(HOST, forwarded.host.clone());
+    headers.insert(X_FORWARDED_HOST, forwarded.forwarded_host.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https")); // `wss` gives http links ([L], protocol.md 5.1)
+    if let Some(chain) = chain {
+        headers.insert(X_FORWARDED_FOR, chain);
+    }
+    if let Some(address) = address {
+        headers.insert(X_REAL_IP, address);
+    }
+    mark(headers, hop);
+}
+
+/// Makes an answer's fields those that the client may see. Adds nothing: a `Via` or `X-Frame-Options` would do harm (protocol.md 5).
+pub fn to_client(headers: &mut HeaderMap, hop: Hop) {
+    strip(headers, &[], is_hop_by_hop);
+    mark(headers, hop);
+}
+
+fn mark(headers: &mut HeaderMap, hop: Hop) {
+    if hop == Hop::Upgrade {
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket")); // exactly so: http-common.conf.m4:25-28
+    }
+}
+
+/// Removes what `doomed` says and what any `Connection` line names, except what no line may remove.
+fn strip(headers: &mut HeaderMap, tokens: &[HeaderName], doomed: impl Fn(&str) -> bool) {
+    // Neither list allocates for what browsers send.
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !is_usual(option))
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .filter(|name| !is_protected(name) && !tokens.contains(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    // A map cannot lose fields while it is walked; few fields are ever doomed, so they are taken out by handfuls.
+    loop {
+        let mut handful = [const { None }; 8];
+        let mut names = headers.keys().filter(|name| doomed(name.as_str()));
+        for (place, name) in handful.iter_mut().zip(&mut names) {
+            *place = Some(name.clone());
+        }
+        let more = names.next().is_some();
+        for name in handful.into_iter().flatten() {
+            headers.remove(name);
+        }
+        if !more {
+            return;
+        }
+    }
+}
+
+/// Connection options that name no field beyond those that go anyway.
+fn is_usual(option: &[u8]) -> bool {
+    option.is_empty()
+        || [&b"keep-alive"[..], b"close", b"upgrade"].iter().any(|usual| usual.eq_ignore_ascii_case(option))
+}
+
+/// Fields that a `Connection` line cannot take away: they carry what is checked here, or frame what follows.
+fn is_protected(name: &HeaderName) -> bool {
+    [AUTHORIZATION, HOST, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, ORIGIN, COOKIE, RANGE]
+        .contains(name)
+        || name.as_str().starts_with("sec-")
+}
+
+/// RFC 9110 7.6.1, with its forerunners.
+fn is_hop_by_hop(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'c') => name == "connection",
+        Some(b'e') => name == "expect",
+        Some(b'h') => name == "http2-settings",
+        Some(b'k') => name == "keep-alive",
+        Some(b'p') => matches!(name, "proxy-connection" | "proxy-authenticate" | "proxy-authorization"),
+        Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding"),
+        Some(b'u') => name == "upgrade",
+        _ => false,
+    }
+}
+
+/// Fields by which proxies tell who and where a client is, and names that nginx and CGI would read as one of them.
+fn is_about_the_client(name: &str) -> bool {
+    if name.as_bytes().contains(&b'_') {
+        return true;
+    }
+    match name.as_bytes().first() {
+        Some(b'x') => [
+            "x-forwarded", // -for, -host, -proto, -port, -prefix, -server, -ssl, …
+            "x-forward-",
+            "x-real-ip",
+            "x-original", // -url, -uri, -host, -method, -forwarded-for
+            "x-rewrite",
+            "x-url-scheme",
+            "x-scheme",
+            "x-client-ip",
+            "x-cluster-client-ip",
+            "x-host",
+            "x-http-method",
+            "x-method-override",
+            "x-proxy",
+            "x-envoy",
+        ]
+        .iter()
+        .any(|start| name.starts_with(start)),
+        Some(b'c') => ["cloudfront-", "cf-", "client-ip"].iter().any(|start| name.starts_with(start)),
+        Some(b'f') => matches!(name, "forwarded" | "front-end-https" | "forwarded-for" | "fastly-client-ip"),
+        Some(b'p') => name == "proxy",
+        Some(b't') => name == "true-client-ip",
+        Some(b'v') => name == "via", // switches the container's compression off (protocol.md 0.5)
+        Some(b'w') => name.starts_with("wl-proxy-"),
+        _ => false,
+    }
+}
+
+/// `X-Forwarded-For` and `X-Real-IP`. A direct client has one address, so both share one value.
+fn addresses(client: &Client) -> (Option<HeaderValue>, Option<HeaderValue>) {
+    let address = HeaderValue::try_from(client.address().to_string()).ok();
+    if client.proxies().is_empty() {
+        return (address.clone(), address);
+    }
+    let mut chain = client.address().to_string();
+    for proxy in client.proxies() {
+        let _ = write!(chain, ", {proxy}"); // writing to a String cannot fail
+    }
+    (HeaderValue::try_from(chain).ok(), address)
+}

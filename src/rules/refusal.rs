@@ -1,0 +1,200 @@
+//! Refusals: the name each has for operators, and the face it has for the client of its route.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use hyper::StatusCode;
+
+use super::path::PathFault;
+use super::table::{Carrier, Methods, RefusalShape, Switch};
+use super::token::TokenFault;
+
+/// Why a request is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The path has no spelling that may be forwarded.
+    Path(PathFault),
+    /// No route has this path.
+    UnknownPath,
+    /// The route is never served from outside.
+    ClosedPath,
+    /// The route is closed until an operator opens it.
+    SwitchedOff(Switch),
+    /// The path holds something else where a document key belongs.
+    KeyInvalid,
+    /// The route does not take this method.
+    Method(Methods),
+    /// The token does not count.
+    Token {
+        /// Why.
+        fault: TokenFault,
+        /// Where it was, if there was one.
+        carrier: Option<Carrier>,
+    },
+    /// The request names a host that is not ours (or not this connection's).
+    Misdirected,
+    /// The body is larger than what is read for a token.
+    BodyTooLarge,
+    /// The head is larger than what the Document Server would take.
+    HeadTooLarge,
+    /// One address holds too many connections.
+    AddressLimit,
+    /// The gateway holds as many connections as it may.
+    ConnectionLimit,
+    /// A document has as many sockets as it may.
+    DocumentLimit,
+    /// A permit was asked for in the wrong way; a fault of the gateway, closed rather than open.
+    WrongDoor,
+}
+
+/// Whose business a refusal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The sender asked for what is not there or not allowed.
+    Sender,
+    /// The application that signs tokens: its secret, its clock, its settings.
+    Integrator,
+    /// The gateway is at a limit that an operator set.
+    Operator,
+    /// The gateway itself.
+    Gateway,
+}
+
+/// A refusal as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The `Content-Type`.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// The name in `Gateway-Refusal`, log and metric.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Path(fault) => fault.reason(),
+            Self::UnknownPath => "unknown_path",
+            Self::ClosedPath => "closed_path",
+            Self::SwitchedOff(_) => "switched_off",
+            Self::KeyInvalid => "key_invalid",
+            Self::Method(_) => "method_not_allowed",
+            Self::Token { fault, .. } => fault.reason(),
+            Self::Misdirected => "misdirected_host",
+            Self::BodyTooLarge => "body_too_large",
+            Self::HeadTooLarge => "head_too_large",
+            Self::AddressLimit => "address_limit",
+            Self::ConnectionLimit => "connection_limit",
+            Self::DocumentLimit => "document_limit",
+            Self::WrongDoor => "wrong_door",
+        }
+    }
+
+    /// The status of the gateway's own answer. Shapes that speak for the Document Server have theirs: [`Refusal::answer`].
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
+            Self::KeyInvalid | Self::Token { .. } => StatusCode::FORBIDDEN,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::AddressLimit | Self::DocumentLimit => StatusCode::TOO_MANY_REQUESTS,
+            Self::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WrongDoor => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Whose business it is.
+    pub const fn whose(self) -> Whose {
+        match self {
+            Self::Token {
+                fault: TokenFault::Missing | TokenFault::Malformed | TokenFault::TooLarge, ..
+            } => Whose::Sender,
+            Self::Token { .. } => Whose::Integrator,
+            Self::AddressLimit | Self::ConnectionLimit | Self::DocumentLimit | Self::SwitchedOff(_) => {
+                Whose::Operator
+            }
+            Self::WrongDoor => Whose::Gateway,
+            _ => Whose::Sender,
+        }
+    }
+
+    /// What the client of a route gets. Only what is about tokens or keys speaks as the Document Server would (protocol.md 2.4);
+    /// everything else is the gateway's own. `accept` is the request's `Accept`.
+    pub fn answer(self, shape: RefusalShape, accept: Option<&str>) -> Answer {
+        let ok =
+            |content_type, body| Answer { status: StatusCode::OK, content_type, body: Cow::Borrowed(body) };
+        match (self, shape) {
+            (Self::Token { fault: TokenFault::Expired { .. }, .. }, RefusalShape::Command) => {
+                ok("application/json", r#"{"error":7}"#)
+            }
+            (Self::Token { .. }, RefusalShape::Command) => ok("application/json", r#"{"error":6}"#),
+            (Self::Token { .. }, RefusalShape::ConvertXml) if !accept.is_some_and(accepts_json) => {
+                ok("text/xml; charset=UTF-8", CONVERT_XML)
+            }
+            (Self::Token { .. }, RefusalShape::Convert | RefusalShape::ConvertXml) => {
+                ok("application/json; charset=UTF-8", r#"{"error":-8}"#)
+            }
+            (Self::Token { .. } | Self::KeyInvalid, RefusalShape::Forbidden) => Answer {
+                status: StatusCode::FORBIDDEN,
+                content_type: "text/plain; charset=utf-8",
+                body: Cow::Borrowed("Forbidden"),
+            },
+            _ => self.problem(),
+        }
+    }
+
+    /// RFC 9457.
+    fn problem(self) -> Answer {
+        let status = self.status();
+        let title = status.canonical_reason().unwrap_or("Refused");
+        let problem = serde_json::json!({
+            "type": "about:blank",
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+            "reason": self.reason(),
+        });
+        Answer { status, content_type: "application/problem+json", body: Cow::Owned(problem.to_string()) }
+    }
+}
+
+/// What an old conversion service answers (S: Common/sources/utils.js:582-643).
+const CONVERT_XML: &str =
+    r#"<?xml version="1.0" encoding="utf-8"?><FileResult><Error>-8</Error></FileResult>"#;
+
+fn accepts_json(accept: &str) -> bool {
+    accept.to_ascii_lowercase().contains("application/json")
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(fault) => f.write_str(fault.sentence()),
+            Self::UnknownPath => f.write_str("no route has this path"),
+            Self::ClosedPath => f.write_str("this path is not served from outside"),
+            Self::SwitchedOff(switch) => {
+                write!(f, "this path is closed; document_server.{} = true opens it", switch.key())
+            }
+            Self::KeyInvalid => f.write_str("the path holds no document key where one belongs"),
+            Self::Method(methods) => write!(f, "this path takes {}", methods.allow_value()),
+            Self::Token { fault, carrier: Some(carrier) } => {
+                write!(f, "{fault} (looked in: {})", carrier.name())
+            }
+            Self::Token { fault, carrier: None } => fault.fmt(f),
+            Self::Misdirected => f.write_str("this host is not served here"),
+            Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
+            Self::HeadTooLarge => f.write_str("the head of the request is too large"),
+            Self::AddressLimit => f.write_str("too many connections from this address"),
+            Self::ConnectionLimit => f.write_str("the gateway holds as many connections as it may"),
+            Self::DocumentLimit => f.write_str("this document has as many editors as it may"),
+            Self::WrongDoor => f.write_str("the gateway asked its own rules in the wrong way"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
