@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::ops::log;
@@ -28,8 +28,8 @@ pub struct Snapshot {
     pub tokens: token::Settings,
     /// Which of the closed routes the operator opened by name.
     pub routes: route::Switches,
-    /// Certificates and versions of the public listener.
-    pub tls: tls::Settings,
+    /// Certificates and versions of the public listener; `None` when there is no such listener (`https = []`).
+    pub tls: Option<tls::Settings>,
     /// Document Servers.
     pub upstream: upstream::Settings,
     /// Editor sockets.
@@ -60,8 +60,6 @@ pub enum Mode {
 pub struct Site {
     /// `public_url`: what browsers see; at least one.
     pub public: Vec<PublicUrl>,
-    /// What the Document Server is told of each, in the same order.
-    pub forwarded: Vec<Forwarded>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Webroot served on port 80 before the redirect, for ACME clients.
@@ -105,6 +103,18 @@ pub struct Running {
     pub settings: Snapshot,
     /// The Document Servers with their health, which outlives reloads.
     pub servers: Servers,
+    /// What the Document Server is told of each public URL, in their order.
+    pub forwarded: Vec<Forwarded>,
+}
+
+impl Running {
+    fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
+        let servers = Servers::new(&settings.upstream, before);
+        let own_headers = settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
+        let headers: Vec<HeaderName> = own_headers.chain([settings.tokens.header.clone()]).collect();
+        let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
+        Self { settings, servers, forwarded }
+    }
 }
 
 /// The place where the running snapshot hangs.
@@ -114,8 +124,7 @@ pub struct Live(ArcSwap<Running>);
 impl Live {
     /// Hangs up the first snapshot.
     pub fn new(settings: Snapshot) -> Self {
-        let servers = Servers::new(&settings.upstream, None);
-        Self(ArcSwap::from_pointee(Running { settings, servers }))
+        Self(ArcSwap::from_pointee(Running::new(settings, None)))
     }
 
     /// The snapshot of this moment. A request calls this once.
@@ -123,9 +132,9 @@ impl Live {
         self.0.load_full()
     }
 
-    /// Replaces the snapshot for every request that begins from now on.
+    /// Replaces the snapshot for every request that begins from now on. Returns what ran before.
     pub fn swap(&self, settings: Snapshot) -> Arc<Running> {
-        let servers = Servers::new(&settings.upstream, Some(&self.load().servers));
-        self.0.swap(Arc::new(Running { settings, servers }))
+        let next = Running::new(settings, Some(&self.load().servers));
+        self.0.swap(Arc::new(next))
     }
 }

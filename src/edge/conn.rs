@@ -111,7 +111,9 @@ pub async fn serve(core: Rc<Core>, arrival: Arrival) {
 }
 
 async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
-    let acceptor = TlsAcceptor::from(core.live.load().settings.tls.server.clone());
+    // A reload may have taken the last certificate away; the listener itself goes with the next restart.
+    let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
+    let acceptor = TlsAcceptor::from(tls);
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
         core.ops.metrics.handshakes_failed.increment(1);
         return;

@@ -35,6 +35,7 @@ use crate::rules::route::{self, Matched};
 use crate::rules::pick;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
 use crate::rules::token::Carried;
+use crate::tls;
 use crate::upstream::{Outgoing, Question};
 
 /// The container's nginx answers 504 after 60 s; its word is better than ours, so ours comes later.
@@ -105,7 +106,8 @@ fn host(connection: &Connection, running: &Running, parts: &Parts) -> Result<usi
         _ => return Err(Refusal::Misdirected),
     };
     let authority = Authority::parse(text).map_err(|_| Refusal::Misdirected)?;
-    if !running.settings.tls.certificates.covers(connection.sni.as_deref(), authority.host) {
+    let covered = |tls: &tls::Settings| tls.certificates.covers(connection.sni.as_deref(), authority.host);
+    if !running.settings.tls.as_ref().is_some_and(covered) {
         return Err(Refusal::Misdirected);
     }
     let entries = &running.settings.site.public;
@@ -156,7 +158,7 @@ async fn forward(
         _ => Hop::Ordinary,
     };
     let client = Client::of(connection.peer, &parts.headers, &site.trusted_proxies);
-    let forwarded = site.forwarded.get(public).ok_or(Refusal::WrongDoor)?;
+    let forwarded = running.forwarded.get(public).ok_or(Refusal::WrongDoor)?;
     headers::to_upstream(&mut parts.headers, forwarded, &client, hop);
 
     let key = pick::document_key(path, matched, uri.query());

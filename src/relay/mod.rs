@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hyper::header::HeaderName;
+use rustls::pki_types::CertificateDer;
+
+use crate::secret::Secret;
+use rustls::pki_types::CertificateDer;
+
+use crate::secret::Secret;
 
 /// Integrators, saves and archive as configured.
 #[derive(Debug)]
@@ -15,6 +21,8 @@ pub struct Settings {
     pub saves: Saves,
     /// A second copy of every accepted save.
     pub archive: Option<Archive>,
+    /// What tokens are signed with anew: the present secret of `[jwt]`.
+    pub secret: Secret,
 }
 
 /// An application that embeds the editor.
@@ -36,8 +44,8 @@ pub struct Integrator {
     pub prefix: Option<String>,
     /// Where to connect instead of asking DNS.
     pub connect: Option<Connect>,
-    /// Roots besides the system's: PEM file as read.
-    pub ca: Option<PathBuf>,
+    /// Roots besides the system's, as read from `ca`.
+    pub roots: Vec<CertificateDer<'static>>,
     /// Further hosts that URL claims of its tokens may name.
     pub hosts: Vec<String>,
 }
@@ -102,7 +110,7 @@ pub struct Archive {
     /// Folder on the server.
     pub path: String,
     /// Private key, as read.
-    pub key: crate::secret::Secret,
+    pub key: Secret,
     /// The server's keys.
     pub known_hosts: PathBuf,
 }

@@ -1,6 +1,7 @@
 //! Which Document Server a document belongs to: every request about a key must meet the one that holds its editing session.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::SocketAddr;
 
 use pingora_ketama::{Bucket, Continuum};
@@ -12,6 +13,12 @@ use super::route::{Matched, Route};
 /// The Document Servers on a ring: a key keeps its server while others come and go.
 pub struct Ring {
     continuum: Continuum,
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ring")
+    }
 }
 
 impl Ring {
@@ -28,7 +35,8 @@ impl Ring {
 }
 
 /// The document key a request is about, if it is about one: in a link to a cached file the key in the path, since the
-/// Document Server may put another document's `shardkey` there (storage-base.js:176-191); else `shardkey`; else the key in the path.
+/// Document Server may put another document's `shardkey` there (storage-base.js:176-191); else the key in the path, which a client
+/// cannot say differently than the Document Server hears it; else `shardkey`.
 pub fn document_key<'r>(
     path: &'r Canonical<'_>,
     matched: &Matched<'r>,
@@ -39,7 +47,7 @@ pub fn document_key<'r>(
     if matched.route() == Route::CacheFiles {
         return cached_key(path.matchable(), shard.as_deref()).map(Cow::Borrowed).or(shard);
     }
-    shard.or(matched.key.map(Cow::Borrowed))
+    matched.key.map(Cow::Borrowed).or(shard)
 }
 
 /// The key in `/cache/files/{store}/{folder}/{file}/…`.

@@ -67,6 +67,16 @@ pub fn admit_open(matched: &Matched<'_>, method: &Method) -> Result<Permit, Refu
     }
 }
 
+/// Admits a request to the editor's socket. Its token comes later, in the first packet (protocol.md 3): until the gate looks
+/// there, the Document Server alone does.
+pub fn admit_socket(matched: &Matched<'_>, method: &Method) -> Result<Permit, Refusal> {
+    check(matched, method)?;
+    match matched.access {
+        Access::Socket => Ok(permit(matched, Proof::Open)),
+        Access::Open | Access::Token(_) | Access::Own(_) | Access::Closed(_) => Err(Refusal::WrongDoor),
+    }
+}
+
 /// Admits a request whose token holds, to a route that asks for one.
 pub fn admit_token(
     matched: &Matched<'_>,

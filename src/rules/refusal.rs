@@ -72,6 +72,17 @@ pub struct Answer {
 }
 
 impl Refusal {
+    /// Every reason there is, so that each has its series from the start.
+    pub const REASONS: &'static [&'static str] = &[
+        "path_not_absolute", "path_broken_escape", "path_forbidden_escape", "path_control_byte", "path_backslash",
+        "path_delimiter", "path_not_utf8", "path_double_encoded", "path_above_root", "path_title_dots",
+        "unknown_path", "closed_path", "switched_off", "key_invalid", "method_not_allowed",
+        "token_missing", "token_ambiguous", "token_malformed", "token_too_large", "token_algorithm", "token_critical",
+        "token_signature", "token_bad_time", "token_expired", "token_not_yet",
+        "misdirected_host", "body_too_large", "head_too_large", "address_limit", "connection_limit", "document_limit",
+        "wrong_door",
+    ];
+
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -305,6 +305,16 @@ pub enum OwnPath<'r> {
     },
 }
 
+impl OwnPath<'_> {
+    /// The row of the table.
+    pub const fn route(self) -> Route {
+        match self {
+            Self::Relay { .. } => Route::Relay,
+            Self::Saved { .. } => Route::Saved,
+        }
+    }
+}
+
 /// Whether the path as sent is the relay's or the saved documents'. Any other spelling of these is an unknown path.
 pub fn own_path(raw: &str) -> Option<OwnPath<'_>> {
     if let Some(rest) = raw.strip_prefix("/relay/") {
