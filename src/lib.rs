@@ -2,10 +2,13 @@
 
 pub mod admin;
 pub mod app;
+pub mod cli;
+pub mod config;
 pub mod edge;
 pub mod live;
 pub mod ops;
 pub mod relay;
+pub mod reload;
 pub mod rules;
 pub mod secret;
 pub mod sockets;

@@ -3,6 +3,7 @@
 pub mod certs;
 pub mod check;
 pub mod out;
+pub mod run;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -66,26 +67,10 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let env: Env = std::env::vars_os().collect();
     match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => run(&args, &env),
+        Command::Run(args) => run::run(&args, env),
         Command::Check(args) => check::check(&args, &env),
         Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
     }
-}
-
-fn run(args: &ConfigArgs, env: &Env) -> ExitCode {
-    match args.find(env) {
-        Ok(path) => start(&path),
-        Err(faults) => {
-            out::complain(&faults);
-            ExitCode::from(WRONG_CONFIGURATION)
-        }
-    }
-}
-
-/// Stands where `crate::app::run` will.
-fn start(path: &std::path::Path) -> ExitCode {
-    out::complain(&format_args!("{}: the gateway cannot run yet", path.display()));
-    ExitCode::from(FAILED)
 }
 
 #[cfg(test)]

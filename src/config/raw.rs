@@ -1,7 +1,6 @@
 //! `gateway.toml` as written: one struct a section, every key optional, each value with its place in the file.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use hyper::header::HeaderName;

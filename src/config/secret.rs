@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use super::build::Context;
 use super::fault::Report;
 use super::read::{Read, shown, wrong_type};
+use super::source::is_variable;
 use super::suggest::nearest;
 use super::weak;
 use crate::secret::Secret;
@@ -100,8 +101,7 @@ impl SecretFrom {
 
 /// A secret out of the environment.
 pub fn from_env(key: &str, name: &str, span: Range<usize>, context: &mut Context<'_>) -> Option<Secret> {
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !is_name || name.starts_with(|c: char| c.is_ascii_digit()) {
+    if !is_variable(name) {
         // Not repeated: whoever got this wrong may have written the secret itself.
         context.report.fault(span, format!("`{key}`: `env` takes the name of a variable (letters, digits and _)"));
         return None;

@@ -14,11 +14,12 @@ const PIECES: [&str; 96] = [
 ];
 
 /// More of them; two lists, because a line of an array holds only so much.
-const MORE: [&str; 40] = [
+const MORE: [&str; 42] = [
     "sign", "signature", "signing", "some", "string", "strong", "super", "supersecret", "symmetric", "temp", "test",
     "testing", "that", "the", "this", "to", "todo", "token", "top", "true", "undefined", "unsafe", "use", "user",
     "value", "verify", "very", "wallet", "welcome", "with", "word", "world", "xxx", "yes", "you", "your", "zxcvbn",
-    "wopi", "callback", "key1",
+    "wopi", "callback",
+    "at", "least", "key1",
 ];
 
 /// Digits in a row that may stand between pieces: years, `256`, `123456`. Longer rows may be random.

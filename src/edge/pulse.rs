@@ -140,7 +140,7 @@ mod tests {
 
         let head = Pulse::new(true);
         head.read();
-        assert!(matches!(head.check_at(9 * SECOND), Check::After(left) if left <= Duration::from_secs(1)));
+        assert!(matches!(head.check_at(9 * SECOND), Check::After(left) if left < Duration::from_secs(2)));
         assert_eq!(head.check_at(11 * SECOND), Check::Late(Late::Head));
 
         let busy = Pulse::new(true);

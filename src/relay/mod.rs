@@ -8,9 +8,6 @@ use hyper::header::HeaderName;
 use rustls::pki_types::CertificateDer;
 
 use crate::secret::Secret;
-use rustls::pki_types::CertificateDer;
-
-use crate::secret::Secret;
 
 /// Integrators, saves and archive as configured.
 #[derive(Debug)]

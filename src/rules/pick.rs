@@ -129,7 +129,7 @@ mod tests {
     fn keys() {
         let table = [
             ("/doc/k1/c", "", Some("k1")),
-            ("/doc/k1/c", "shardkey=k2", Some("k2")),
+            ("/doc/k1/c", "shardkey=k2", Some("k1")),
             ("/doc/k1/c", "shardkey=%2F", Some("k1")),
             ("/doc/k1/c", "shardkey=k2&shardkey=k3", Some("k1")),
             ("/command", "shardkey=k2", Some("k2")),

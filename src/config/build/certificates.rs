@@ -130,7 +130,7 @@ fn report_not_in(chain: &[u8], names: Option<&Spanned<Vec<Spanned<String>>>>, co
 fn report_uncovered(pairs: &[Pair], public: &Public, context: &mut Context<'_>) {
     for url in public.iter().filter(|_| !pairs.is_empty()) {
         let host = url.get_ref().host();
-        if !pairs.iter().flat_map(Pair::names).any(|name| name.matches(host)) {
+        if !pairs.iter().flat_map(Pair::names).any(|name| name.covers(host)) {
             let message = format!("`public_url`: no [[tls.certificates]] names {host}; requests for it are answered with 421");
             context.report.warn(url.span(), message);
         }

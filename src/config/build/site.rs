@@ -1,5 +1,6 @@
 //! How the site is called from outside, whom it believes, and what its pages carry.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use toml::Spanned;
 use super::integrators::Integrators;
 use super::{Context, Part, short};
 use crate::config::raw;
-use crate::config::read::{OneOrMore, Read, Wrong, report_wrong};
+use crate::config::read::{OneOrMore, Wrong, report_wrong};
 use crate::config::suggest::nearest;
 use crate::config::url::HttpUrl;
 use crate::config::values::Sometimes;
 use crate::live::Site;
-use crate::rules::host::{PublicUrl, PublicUrls};
+use crate::rules::host::PublicUrl;
 
 /// The production this gateway is made for; with a warning, since somebody else's would be wrong.
 const PRODUCTION: &str = "https://onlyoffice.rapidpm.uk";
@@ -38,8 +39,9 @@ pub fn public_urls(written: Option<&Spanned<OneOrMore<String>>>, context: &mut C
     }
     for text in &written.get_ref().0 {
         let Some(url) = public_url("public_url", text.get_ref(), text.span(), context) else { continue };
-        if urls.iter().any(|other| other.get_ref().host() == url.host()) {
-            context.report.fault(text.span(), format!("`public_url`: a URL of {} stands there already", url.host()));
+        if urls.iter().any(|other| other.get_ref().host_value() == url.host_value()) {
+            let message = format!("`public_url`: a URL of {}:{} stands there already", url.host(), url.port());
+            context.report.fault(text.span(), message);
         }
         urls.push(Spanned::new(text.span(), url));
     }
@@ -58,7 +60,7 @@ fn public_url_unwritten(context: &mut Context<'_>) -> Option<Spanned<PublicUrl>>
     public_url(VARIABLE, &text, 0..0, context).map(|url| Spanned::new(0..0, url))
 }
 
-fn public_url(key: &str, text: &str, span: std::ops::Range<usize>, context: &mut Context<'_>) -> Option<PublicUrl> {
+fn public_url(key: &str, text: &str, span: Range<usize>, context: &mut Context<'_>) -> Option<PublicUrl> {
     match PublicUrl::parse(text) {
         Ok(url) => Some(url),
         Err(fault) => {
@@ -88,7 +90,7 @@ pub fn build(
     let hsts = hsts(headers.hsts.as_ref(), context);
     let frame_ancestors = frame_ancestors(headers, integrators, context);
     Some(Site {
-        public: PublicUrls::new(public.into_iter().map(Spanned::into_inner).collect())?,
+        public: public.into_iter().map(Spanned::into_inner).collect(),
         trusted_proxies,
         acme_challenge: acme_challenge(server.acme_challenge.as_ref(), context),
         hsts,

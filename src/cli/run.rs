@@ -1,0 +1,88 @@
+//! `run`: the gateway itself, from its configuration until somebody tells it to leave.
+
+use std::io::{self, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
+use crate::app::{Bound, Gateway};
+use crate::config::{self, Env, Loaded};
+use crate::ops::log::Level;
+use crate::reload;
+use crate::tls::Tickets;
+
+/// Runs until SIGTERM or SIGINT. SIGHUP reads the configuration again.
+pub fn run(args: &ConfigArgs, env: Env) -> ExitCode {
+    let (path, tickets) = match (args.find(&env), Tickets::new()) {
+        (Ok(path), Ok(tickets)) => (path, tickets),
+        (Err(faults), _) => {
+            out::complain(&faults);
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+        (_, Err(e)) => return failed(&e),
+    };
+    let loaded = match config::load(&path, &env, &tickets) {
+        Ok(loaded) => loaded,
+        Err(faults) => {
+            out::complain(&faults);
+            return ExitCode::from(WRONG_CONFIGURATION);
+        }
+    };
+    match serve(&path, env, &tickets, loaded) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => failed(&e),
+    }
+}
+
+fn failed(e: &dyn std::error::Error) -> ExitCode {
+    out::complain(&format_args!("the gateway cannot run: {e}"));
+    ExitCode::from(FAILED)
+}
+
+fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
+    let bound = Bound::new(&loaded.fixed)?;
+    let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, stdout())?;
+    for warning in &loaded.warnings {
+        gateway.ops.log.event(Level::Warn, "configuration", &warning.to_string(), &[]);
+    }
+    say_where(&gateway);
+    let file = reload::File { path: PathBuf::from(path), env, tickets: tickets.clone(), fixed: loaded.fixed };
+    // Only signals are waited for here; cores and control have their own threads.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(signals(&gateway, &file))?;
+    gateway.stop();
+    Ok(())
+}
+
+fn say_where(gateway: &Gateway) {
+    let list = |addresses: &[std::net::SocketAddr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    gateway.ops.log.event(
+        Level::Info,
+        "started",
+        "the gateway serves",
+        &[
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("https", &list(&gateway.https)),
+            ("http", &list(&gateway.http)),
+            ("admin", &gateway.admin.to_string()),
+        ],
+    );
+}
+
+async fn signals(gateway: &Gateway, file: &reload::File) -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => if let Some(snapshot) = file.reload(&gateway.ops.log) {
+                gateway.apply(snapshot);
+            },
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The promises of the gateway, one file each, against real sockets on ports that the system chose.
+
+mod layout;
