@@ -1,3 +1,5 @@
 //! The promises of the gateway, one file each, against real sockets on ports that the system chose.
 
+mod forwarding;
 mod layout;
+mod rig;

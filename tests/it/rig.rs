@@ -1,0 +1,309 @@
+//! A gateway in front of a stand-in Document Server, and clients that speak to it. Every port is the system's choice.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rapidpm_gateway::app::{Bound, Gateway};
+use rapidpm_gateway::config::{self, Env};
+use rapidpm_gateway::tls::Tickets;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use serde_json::Value;
+use standin::DocumentServer;
+use standin::document_server::Options;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// The secret of every rig.
+pub const SECRET: &str = "it-secret-0123456789abcdef0123456789abcdef";
+
+/// A gateway and what stands around it. Dropping it takes everything down.
+pub struct Rig {
+    pub server: DocumentServer,
+    pub https: SocketAddr,
+    pub http: SocketAddr,
+    pub admin: SocketAddr,
+    pub gateway: Option<Gateway>,
+    pub folder: tempfile::TempDir,
+    pub log: LogLines,
+}
+
+/// What a rig starts with; `..Setup::default()` for the rest.
+pub struct Setup {
+    /// Host of `public_url`, with its path if it has one.
+    pub public: &'static str,
+    /// Names of the certificate.
+    pub names: Vec<&'static str>,
+    /// Further lines for tables of gateway.toml, by table: `("limits", "connections = 3")`. Table "" is the top.
+    pub lines: Vec<(&'static str, String)>,
+    /// Further tables, as text at the end.
+    pub tables: String,
+    /// The stand-in's options; secret and links are set by the rig.
+    pub server: Options,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            public: "localhost",
+            names: vec!["localhost"],
+            lines: Vec::new(),
+            tables: String::new(),
+            server: Options::default(),
+        }
+    }
+}
+
+impl Rig {
+    /// With everything as usual.
+    pub async fn start() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    /// With something else.
+    pub async fn with(setup: Setup) -> Self {
+        let server = DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        certificate(folder.path(), "rig", &setup.names);
+        let file = folder.path().join("gateway.toml");
+        std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
+        let loaded = config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
+        let bound = Bound::new(&loaded.fixed).unwrap();
+        let log = LogLines::default();
+        let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, log.clone()).unwrap();
+        Self {
+            https: gateway.https[0],
+            http: gateway.http[0],
+            admin: gateway.admin,
+            server,
+            gateway: Some(gateway),
+            folder,
+            log,
+        }
+    }
+
+    /// Where gateway.toml of this rig lies.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("gateway.toml")
+    }
+
+    /// Takes the gateway down as SIGTERM does, and waits until it is.
+    pub async fn stop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            tokio::task::spawn_blocking(|| gateway.stop()).await.unwrap();
+        }
+    }
+
+    /// A TLS connection that offers these protocols, with or without SNI.
+    pub async fn tls(&self, name: Option<&str>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        tls(self.https, name, protocols).await
+    }
+
+    /// An HTTP/1.1 client.
+    pub async fn h1(&self) -> http1::SendRequest<Full<Bytes>> {
+        let stream = self.tls(Some("localhost"), &["http/1.1"]).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        sender
+    }
+
+    /// An HTTP/2 client.
+    pub async fn h2(&self) -> http2::SendRequest<Full<Bytes>> {
+        let stream = self.tls(Some("localhost"), &["h2"]).await.unwrap();
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// One GET over a connection of its own.
+    pub async fn get(&self, target: &str) -> Got {
+        let request = Request::get(target).header("host", "localhost").body(Full::default()).unwrap();
+        Got::from(self.h1().await.send_request(request).await.unwrap()).await
+    }
+
+    /// One request over a connection of its own.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Got {
+        Got::from(self.h1().await.send_request(request).await.unwrap()).await
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            // Stopping blocks, which a test's runtime forbids on its own threads.
+            std::thread::spawn(|| gateway.stop()).join().unwrap();
+        }
+    }
+}
+
+/// An answer with its body read.
+#[derive(Debug)]
+pub struct Got {
+    pub status: u16,
+    pub headers: hyper::HeaderMap,
+    pub body: Bytes,
+}
+
+impl Got {
+    pub async fn from(response: Response<Incoming>) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+/// The environment of every rig.
+pub fn env() -> Env {
+    [("ONLY_OFFICE_SECRET".into(), SECRET.into())].into_iter().collect()
+}
+
+/// A self-signed pair `<stem>.pem`, `<stem>.key`.
+pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
+    let made = rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
+    std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
+}
+
+fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
+    let lines = |table: &str| {
+        let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
+        of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
+    };
+    let names = setup.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    format!(
+        "public_url = \"https://{}\"\n{}\n\
+         [server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
+         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n\
+         [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
+         [document_server]\nservers = [\"http://{server}\"]\n{}\n\
+         [saves]\ndirectory = {:?}\n{}\n\
+         [sockets]\n{}\n[limits]\n{}\n{}",
+        setup.public,
+        lines(""),
+        lines("server"),
+        lines("jwt"),
+        lines("document_server"),
+        folder.join("saves"),
+        lines("saves"),
+        lines("sockets"),
+        lines("limits"),
+        setup.tables,
+    )
+}
+
+/// A TLS connection to any gateway; no certificate is too odd for it.
+pub async fn tls(to: SocketAddr, name: Option<&str>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth();
+    client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    client.enable_sni = name.is_some();
+    let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    TlsConnector::from(Arc::new(client)).connect(name, stream).await
+}
+
+#[derive(Debug)]
+struct AnyCertificate;
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The gateway's log, as it is written.
+#[derive(Clone, Default)]
+pub struct LogLines(Arc<(Mutex<Vec<u8>>, Condvar)>);
+
+impl LogLines {
+    /// Every line so far.
+    pub fn all(&self) -> Vec<Value> {
+        let bytes = self.0.0.lock().unwrap();
+        bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect()
+    }
+
+    /// Waits for a line; fails the test when none comes within ten seconds.
+    pub async fn wait_for(&self, fits: impl Fn(&Value) -> bool + Send + 'static) -> Value {
+        let log = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut bytes = log.0.0.lock().unwrap();
+            loop {
+                let lines = bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+                if let Some(line) = lines.into_iter().find(|line| fits(line)) {
+                    return line;
+                }
+                let (next, late) = log.0.1.wait_timeout(bytes, Duration::from_secs(10)).unwrap();
+                assert!(!late.timed_out(), "no such line in the log:\n{}", String::from_utf8_lossy(&next));
+                bytes = next;
+            }
+        })
+        .await
+        .unwrap()
+    }
+}
+
+impl Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.1.notify_all();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
