@@ -1,5 +1,6 @@
 //! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
 
+pub mod carrier;
 pub mod client;
 pub mod headers;
 pub mod host;
