@@ -11,7 +11,7 @@ use hyper::header::HeaderValue;
 use ipnet::IpNet;
 
 use crate::ops::log;
-use crate::rules::host::PublicUrls;
+use crate::rules::host::PublicUrl;
 use crate::rules::{route, token};
 use crate::{relay, sockets, state, tls, upstream};
 
@@ -56,8 +56,8 @@ pub enum Mode {
 /// How the site is called from outside, and what its pages carry.
 #[derive(Debug)]
 pub struct Site {
-    /// `public_url`: what browsers see.
-    pub public: PublicUrls,
+    /// `public_url`: what browsers see; never empty, and `rules::host::choose` finds the entry of a request.
+    pub public: Vec<PublicUrl>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Webroot served on port 80 before the redirect, for ACME clients.

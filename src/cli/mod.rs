@@ -1,1 +1,126 @@
-//! cli.
+//! The command line: what can be typed, and which exit code comes of it.
+
+pub mod certs;
+pub mod check;
+pub mod out;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Env, Faults};
+
+/// Failed while running.
+pub const FAILED: u8 = 1;
+
+/// Wrong configuration: `EX_CONFIG` of sysexits.h, which systemd knows by name (`RestartPreventExitStatus=CONFIG`).
+pub const WRONG_CONFIGURATION: u8 = 78;
+
+/// The gateway in front of an ONLYOFFICE Document Server.
+#[derive(Debug, Parser)]
+#[command(name = "rapidpm-gateway", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    // `run` is the default: its arguments may stand without it.
+    #[command(flatten)]
+    run: ConfigArgs,
+}
+
+/// What the gateway can be asked to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway (the default)
+    Run(ConfigArgs),
+    /// Say everything that is wrong with a configuration, and what it would serve
+    Check(check::CheckArgs),
+    /// Certificates for trying the gateway out
+    Certs {
+        /// What to do with them
+        #[command(subcommand)]
+        command: certs::CertsCommand,
+    },
+}
+
+/// Which configuration is meant.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ConfigArgs {
+    /// The configuration; else $RAPIDPM_GATEWAY_CONFIG, ./gateway.toml, /etc/rapidpm-gateway/gateway.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// The file that is meant.
+    ///
+    /// # Errors
+    /// When none is named and none is where one usually is.
+    pub fn find(&self, env: &Env) -> Result<PathBuf, Faults> {
+        config::find(self.config.as_deref(), env)
+    }
+}
+
+/// Does what was typed. Wrong usage exits with 2, from clap itself.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let env: Env = std::env::vars_os().collect();
+    match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => run(&args, &env),
+        Command::Check(args) => check::check(&args, &env),
+        Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
+    }
+}
+
+fn run(args: &ConfigArgs, env: &Env) -> ExitCode {
+    match args.find(env) {
+        Ok(path) => start(&path),
+        Err(faults) => {
+            out::complain(&faults);
+            ExitCode::from(WRONG_CONFIGURATION)
+        }
+    }
+}
+
+/// Stands where `crate::app::run` will.
+fn start(path: &std::path::Path) -> ExitCode {
+    out::complain(&format_args!("{}: the gateway cannot run yet", path.display()));
+    ExitCode::from(FAILED)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_what_is_meant_when_nothing_is_said() {
+        for arguments in [&["gateway", "--config", "x.toml"][..], &["gateway", "run", "--config", "x.toml"]] {
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            let Command::Run(args) = cli.command.unwrap_or(Command::Run(cli.run)) else {
+                panic!("{arguments:?}")
+            };
+            assert_eq!(args.config, Some("x.toml".into()));
+        }
+        assert!(Cli::try_parse_from(["gateway"]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_typed_is_wrong_usage() {
+        for arguments in [
+            &["gateway", "chek"][..],
+            &["gateway", "check", "--jsno"],
+            &["gateway", "--config"],
+            &["gateway", "certs"],
+            &["gateway", "--config", "x", "check"],
+        ] {
+            assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{arguments:?}");
+        }
+    }
+}

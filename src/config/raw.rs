@@ -1,7 +1,6 @@
 //! `gateway.toml` as written: one struct a section, every key optional, each value with its place in the file.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::time::Duration;
 
 use hyper::header::HeaderName;
@@ -74,7 +73,17 @@ fn dotted(title: &str, key: &str) -> String {
 
 /// Keys at the top that are sections, not values.
 pub const TABLES: [&str; 12] = [
-    "server", "tls", "jwt", "document_server", "sockets", "integrators", "saves", "archive", "state", "headers", "limits",
+    "server",
+    "tls",
+    "jwt",
+    "document_server",
+    "sockets",
+    "integrators",
+    "saves",
+    "archive",
+    "state",
+    "headers",
+    "limits",
     "log",
 ];
 

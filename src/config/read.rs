@@ -36,7 +36,7 @@ pub fn section<S: Section>(table: &DeTable<'_>, report: &mut Report) -> S {
     let mut section = S::default();
     for (key, value) in table {
         if !section.take(key.get_ref(), value, report) {
-            schema::report_unknown(S::TITLE, S::KEYS, key.get_ref(), key.span(), report);
+            schema::report_unknown(S::TITLE, key.get_ref(), key.span(), report);
         }
     }
     section

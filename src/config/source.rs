@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys whose values are secrets, or URLs that may carry one. A string below them is never quoted.
-const SENSITIVE: [&str; 8] = ["secret", "previous", "key", "redis", "sftp", "password", "passphrase", "token"];
+const SENSITIVE: [&str; 8] =
+    ["secret", "previous", "key", "redis", "sftp", "password", "passphrase", "token"];
 
 /// Where a value below a sensitive key may be quoted after all: it names a place, it is not the secret.
 const NAMES_A_PLACE: [&str; 3] = ["env", "file", "credential"];
@@ -63,6 +64,7 @@ impl Source {
         let (key, start) = text.find('=').map_or((text, line.start), |eq| (&text[..eq], line.start + eq + 1));
         let quoted = text.contains(['"', '\'']);
         if is_sensitive(key) || (quoted && !text.contains('=') && !text.trim_start().starts_with('[')) {
+            self.hidden.retain(|hidden| hidden.start < start || hidden.end > line.end);
             self.hidden.push(start..line.end);
         }
     }
@@ -92,7 +94,7 @@ impl Source {
     pub fn quote(&self, span: &Range<usize>) -> Quote {
         let line = self.line_around(span.start);
         let (mut text, mut from, mut upto) = (String::new(), None, None);
-        let mut count = 0;
+        let mut count = 0_usize;
         for (offset, c) in self.text[line.clone()].char_indices() {
             let at = line.start + offset;
             if at >= span.start && from.is_none() {
@@ -144,17 +146,27 @@ fn cut(quote: Quote) -> Quote {
 fn is_sensitive(key: &str) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let last = key.rsplit('.').next().unwrap_or(&key).trim();
-    last != "key_binding" && SENSITIVE.iter().any(|s| last.contains(s) || strsim::damerau_levenshtein(last, s) <= s.len() / 3)
+    last != "key_binding"
+        && SENSITIVE.iter().any(|s| last.contains(s) || strsim::damerau_levenshtein(last, s) <= s.len() / 3)
 }
 
 fn hide(table: &DeTable<'_>, parent: &str, inherited: bool, hidden: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         let name: &str = key.get_ref();
-        let below = (inherited && !NAMES_A_PLACE.contains(&name)) || is_sensitive(name);
+        let names_a_place = NAMES_A_PLACE.contains(&name)
+            && (name != "env" || value.get_ref().as_str().is_some_and(is_variable));
+        let below = (inherited && !names_a_place) || is_sensitive(name);
         // `key` of a certificate is a path, unless somebody put the key itself there.
-        let is_path = parent == "certificates" && value.get_ref().as_str().is_some_and(|v| !v.contains("-----") && !v.contains('\n'));
+        let is_path = parent == "certificates"
+            && value.get_ref().as_str().is_some_and(|v| !v.contains("-----") && !v.contains('\n'));
         hide_value(value, name, below && !is_path, hidden);
     }
+}
+
+/// Whether text is the name of a variable; whoever writes something else may have written the secret itself.
+pub fn is_variable(text: &str) -> bool {
+    let letters = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    letters && !text.is_empty() && !text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn hide_value(value: &Spanned<DeValue<'_>>, name: &str, sensitive: bool, hidden: &mut Vec<Range<usize>>) {

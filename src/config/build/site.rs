@@ -1,5 +1,6 @@
 //! How the site is called from outside, whom it believes, and what its pages carry.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use toml::Spanned;
 use super::integrators::Integrators;
 use super::{Context, Part, short};
 use crate::config::raw;
-use crate::config::read::{OneOrMore, Read, Wrong, report_wrong};
+use crate::config::read::{OneOrMore, Wrong, report_wrong};
 use crate::config::suggest::nearest;
 use crate::config::url::HttpUrl;
 use crate::config::values::Sometimes;
 use crate::live::Site;
-use crate::rules::host::{PublicUrl, PublicUrls};
+use crate::rules::host::PublicUrl;
 
 /// The production this gateway is made for; with a warning, since somebody else's would be wrong.
 const PRODUCTION: &str = "https://onlyoffice.rapidpm.uk";
@@ -31,15 +32,19 @@ pub type Public = Vec<Spanned<PublicUrl>>;
 
 /// `public_url`, else the environment's, else the production's.
 pub fn public_urls(written: Option<&Spanned<OneOrMore<String>>>, context: &mut Context<'_>) -> Public {
-    let Some(written) = written else { return vec![public_url_unwritten(context)].into_iter().flatten().collect() };
+    let Some(written) = written else {
+        return vec![public_url_unwritten(context)].into_iter().flatten().collect();
+    };
     let mut urls: Public = Vec::new();
     if written.get_ref().0.is_empty() {
         context.report.fault(written.span(), "`public_url` is an empty list; name at least one URL");
     }
     for text in &written.get_ref().0 {
         let Some(url) = public_url("public_url", text.get_ref(), text.span(), context) else { continue };
-        if urls.iter().any(|other| other.get_ref().host() == url.host()) {
-            context.report.fault(text.span(), format!("`public_url`: a URL of {} stands there already", url.host()));
+        if urls.iter().any(|other| other.get_ref().host_value() == url.host_value()) {
+            let message =
+                format!("`public_url`: a URL of {}:{} stands there already", url.host(), url.port());
+            context.report.fault(text.span(), message);
         }
         urls.push(Spanned::new(text.span(), url));
     }
@@ -50,7 +55,8 @@ fn public_url_unwritten(context: &mut Context<'_>) -> Option<Spanned<PublicUrl>>
     let text = match context.env.get(VARIABLE).map(|value| value.to_string_lossy().into_owned()) {
         Some(text) if !text.is_empty() => text,
         _ => {
-            let message = format!("`public_url` is not written and {VARIABLE} is not set; {PRODUCTION} is taken");
+            let message =
+                format!("`public_url` is not written and {VARIABLE} is not set; {PRODUCTION} is taken");
             context.report.warn(0..0, message);
             PRODUCTION.to_owned()
         }
@@ -58,7 +64,7 @@ fn public_url_unwritten(context: &mut Context<'_>) -> Option<Spanned<PublicUrl>>
     public_url(VARIABLE, &text, 0..0, context).map(|url| Spanned::new(0..0, url))
 }
 
-fn public_url(key: &str, text: &str, span: std::ops::Range<usize>, context: &mut Context<'_>) -> Option<PublicUrl> {
+fn public_url(key: &str, text: &str, span: Range<usize>, context: &mut Context<'_>) -> Option<PublicUrl> {
     match PublicUrl::parse(text) {
         Ok(url) => Some(url),
         Err(fault) => {
@@ -81,14 +87,15 @@ pub fn build(
     let trusted_proxies = networks(server.trusted_proxies.as_ref());
     for everyone in server.trusted_proxies.iter().flat_map(|list| list.get_ref()) {
         if everyone.get_ref().prefix_len() == 0 {
-            let message = "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
+            let message =
+                "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
             context.report.warn(everyone.span(), message);
         }
     }
     let hsts = hsts(headers.hsts.as_ref(), context);
     let frame_ancestors = frame_ancestors(headers, integrators, context);
     Some(Site {
-        public: PublicUrls::new(public.into_iter().map(Spanned::into_inner).collect())?,
+        public: public.into_iter().map(Spanned::into_inner).collect(),
         trusted_proxies,
         acme_challenge: acme_challenge(server.acme_challenge.as_ref(), context),
         hsts,
@@ -105,7 +112,10 @@ fn acme_challenge(written: Option<&Spanned<String>>, context: &mut Context<'_>) 
     let written = written?;
     let path = context.path(written.get_ref());
     if !path.is_dir() {
-        let message = format!("`server.acme_challenge`: there is no folder {}; challenges will not be found", path.display());
+        let message = format!(
+            "`server.acme_challenge`: there is no folder {}; challenges will not be found",
+            path.display()
+        );
         context.report.warn(written.span(), message);
     }
     Some(path)
@@ -116,14 +126,19 @@ fn hsts(written: Option<&Spanned<Sometimes>>, context: &mut Context<'_>) -> Opti
     const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     let age = written.map_or(Some(HSTS), |hsts| hsts.get_ref().0)?;
     if let Some(written) = written.filter(|_| age > LONGEST) {
-        let message = format!("`headers.hsts` must be at most {}: browsers keep it that long", short(LONGEST));
+        let message =
+            format!("`headers.hsts` must be at most {}: browsers keep it that long", short(LONGEST));
         context.report.fault(written.span(), message);
     }
     HeaderValue::try_from(format!("max-age={}", age.as_secs())).ok()
 }
 
 /// `frame-ancestors` of what may show the editor in a frame. An empty list means nobody, as it says.
-fn frame_ancestors(headers: &raw::Headers, integrators: &Integrators, context: &mut Context<'_>) -> Option<HeaderValue> {
+fn frame_ancestors(
+    headers: &raw::Headers,
+    integrators: &Integrators,
+    context: &mut Context<'_>,
+) -> Option<HeaderValue> {
     let mut sources: Vec<String> = Vec::new();
     match &headers.frame_ancestors {
         None => {
@@ -134,13 +149,20 @@ fn frame_ancestors(headers: &raw::Headers, integrators: &Integrators, context: &
             for entry in list.get_ref() {
                 match ancestor(entry.get_ref(), integrators) {
                     Ok(Ancestors::Everybody) => {
-                        let message = "`headers.frame_ancestors`: \"*\" lets every page put the editor into a frame";
+                        let message =
+                            "`headers.frame_ancestors`: \"*\" lets every page put the editor into a frame";
                         context.report.warn(entry.span(), message);
                         return None;
                     }
                     Ok(Ancestors::These(more)) => sources.extend(more),
                     Err(wrong) => {
-                        report_wrong("headers.frame_ancestors", entry.get_ref(), wrong, entry.span(), context.report);
+                        report_wrong(
+                            "headers.frame_ancestors",
+                            entry.get_ref(),
+                            wrong,
+                            entry.span(),
+                            context.report,
+                        );
                     }
                 }
             }
@@ -178,7 +200,10 @@ fn ancestor(entry: &str, integrators: &Integrators) -> Result<Ancestors, Wrong> 
     }
     let known = ["self", "integrators"].into_iter().chain(integrators.names());
     let meant = nearest(entry.trim_matches('\''), known);
-    Err(Wrong::meaning("is neither \"self\", \"integrators\", the name of one, nor an origin such as \"https://rapidpm.uk\"", meant))
+    Err(Wrong::meaning(
+        "is neither \"self\", \"integrators\", the name of one, nor an origin such as \"https://rapidpm.uk\"",
+        meant,
+    ))
 }
 
 /// An origin as browsers write it: scheme, host, port and nothing behind.
