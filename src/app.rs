@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::admin::{self, Admin};
 use crate::edge::{self, Arrival, Census, Core, Door, Listener, Seat, Stage};
 use crate::live::{Fixed, Live, Snapshot};
+use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
-use crate::ops::Ops;
 use crate::upstream;
 
 /// How long cores may take to let go of what is still open once they are told to.
@@ -48,7 +48,8 @@ impl Bound {
         let bind = |door, addresses: &[SocketAddr]| {
             addresses.iter().map(|address| Listener::bind(door, *address)).collect::<io::Result<Vec<_>>>()
         };
-        let addresses = |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
+        let addresses =
+            |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
         let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
         let admin = TcpListener::bind(fixed.admin)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", fixed.admin)))?;
@@ -95,12 +96,18 @@ impl Gateway {
     ///
     /// # Errors
     /// When the system has no threads or descriptors to give.
-    pub fn start(snapshot: Snapshot, fixed: &Fixed, bound: Bound, sink: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(
+        snapshot: Snapshot,
+        fixed: &Fixed,
+        bound: Bound,
+        sink: impl Write + Send + 'static,
+    ) -> io::Result<Self> {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
         let (stage, staged) = watch::channel(Stage::Serving);
-        let workers = fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
+        let workers =
+            fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut gateway = Self {
             https: bound.https,
             http: bound.http,
@@ -226,7 +233,8 @@ fn spawn_acceptor(
 
 /// The control runtime: admin pages and probes, away from the cores that carry editing.
 fn control(admin: TcpListener, live: Arc<Live>, ops: Ops) -> io::Result<Runtime> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+    let runtime =
+        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     watch_servers(&runtime, &live, &ops);
     let metrics = ops.metrics.clone();
     runtime.spawn(async move {

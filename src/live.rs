@@ -110,7 +110,8 @@ pub struct Running {
 impl Running {
     fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
         let servers = Servers::new(&settings.upstream, before);
-        let own_headers = settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
+        let own_headers =
+            settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
         let headers: Vec<HeaderName> = own_headers.chain([settings.tokens.header.clone()]).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
         Self { settings, servers, forwarded }

@@ -29,7 +29,12 @@ impl File {
             Ok(loaded) => loaded,
             Err(faults) => {
                 let message = "the changed configuration has faults; the old one stays";
-                log.event(Level::Error, "reload_refused", message, &[facts[0], ("faults", &faults.to_string())]);
+                log.event(
+                    Level::Error,
+                    "reload_refused",
+                    message,
+                    &[facts[0], ("faults", &faults.to_string())],
+                );
                 return None;
             }
         };

@@ -50,7 +50,11 @@ impl Settings {
     ///
     /// # Errors
     /// When the versions and suites do not fit together; not by anything an operator writes.
-    pub fn new(certificates: Certificates, min: MinVersion, tickets: &Tickets) -> Result<Self, rustls::Error> {
+    pub fn new(
+        certificates: Certificates,
+        min: MinVersion,
+        tickets: &Tickets,
+    ) -> Result<Self, rustls::Error> {
         let certificates = Arc::new(certificates);
         let mut server = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_protocol_versions(versions(min))?
@@ -108,8 +112,14 @@ pub enum PairFault {
 impl fmt::Display for PairFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chain(why) => write!(f, "no certificate chain in it ({why}); PEM with the server's certificate first is expected"),
-            Self::Key(why) => write!(f, "no private key in it ({why}); PEM, PKCS#8, SEC1 or PKCS#1, without a passphrase is expected"),
+            Self::Chain(why) => write!(
+                f,
+                "no certificate chain in it ({why}); PEM with the server's certificate first is expected"
+            ),
+            Self::Key(why) => write!(
+                f,
+                "no private key in it ({why}); PEM, PKCS#8, SEC1 or PKCS#1, without a passphrase is expected"
+            ),
             Self::Mismatch => f.write_str("this key does not belong to the first certificate of the chain"),
         }
     }
@@ -134,7 +144,9 @@ impl Pair {
         let key = CertifiedKey::new(chain, key);
         match key.keys_match() {
             Ok(()) => Ok(Self { names, key: Arc::new(key) }),
-            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => Err(PairFault::Mismatch),
+            Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
+                Err(PairFault::Mismatch)
+            }
             Err(e) => Err(PairFault::Chain(e.to_string())),
         }
     }
@@ -168,7 +180,9 @@ impl Certificates {
         // An exact name wins over a wildcard, wherever they stand in the file.
         self.0
             .iter()
-            .position(|pair| pair.names.iter().any(|name| matches!(name, NamePattern::Exact(_)) && name.covers(host)))
+            .position(|pair| {
+                pair.names.iter().any(|name| matches!(name, NamePattern::Exact(_)) && name.covers(host))
+            })
             .or_else(|| self.0.iter().position(|pair| pair.serves(host)))
     }
 
@@ -228,7 +242,8 @@ mod tests {
 
     #[test]
     fn a_host_must_belong_to_the_certificate_of_its_connection() {
-        let all = Certificates::new(vec![pair("a.example"), pair("*.b.example"), pair("x.b.example")]).unwrap();
+        let all =
+            Certificates::new(vec![pair("a.example"), pair("*.b.example"), pair("x.b.example")]).unwrap();
         for (sni, host, expected) in [
             (Some("a.example"), "a.example", true),
             (Some("a.example"), "y.b.example", false),

@@ -58,11 +58,13 @@ fn write_pair(args: &DevArgs) -> Result<Written, String> {
     {
         return Err(format!("{} is there already; --force replaces it", there.display()));
     }
-    let (chain, key) = generate(&args.names).map_err(|error| format!("no certificate can be made for these names: {error}"))?;
+    let (chain, key) = generate(&args.names)
+        .map_err(|error| format!("no certificate can be made for these names: {error}"))?;
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
     // The key first: a chain without its key is of no use, and a key without a chain does no harm.
     replace(&pair.key, key.as_bytes(), 0o600).map_err(|error| format!("{}: {error}", pair.key.display()))?;
-    replace(&pair.chain, chain.as_bytes(), 0o644).map_err(|error| format!("{}: {error}", pair.chain.display()))?;
+    replace(&pair.chain, chain.as_bytes(), 0o644)
+        .map_err(|error| format!("{}: {error}", pair.chain.display()))?;
     Ok(pair)
 }
 

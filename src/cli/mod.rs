@@ -88,7 +88,9 @@ mod tests {
     fn run_is_what_is_meant_when_nothing_is_said() {
         for arguments in [&["gateway", "--config", "x.toml"][..], &["gateway", "run", "--config", "x.toml"]] {
             let cli = Cli::try_parse_from(arguments).unwrap();
-            let Command::Run(args) = cli.command.unwrap_or(Command::Run(cli.run)) else { panic!("{arguments:?}") };
+            let Command::Run(args) = cli.command.unwrap_or(Command::Run(cli.run)) else {
+                panic!("{arguments:?}")
+            };
             assert_eq!(args.config, Some("x.toml".into()));
         }
         assert!(Cli::try_parse_from(["gateway"]).unwrap().command.is_none());

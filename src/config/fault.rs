@@ -31,7 +31,13 @@ pub struct Fault {
 impl Fault {
     /// A fault of the file as a whole: it is not there, or cannot be read.
     pub fn of_file(file: &Path, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, file: file.to_owned(), at: None, message: message.into(), suggestion: None }
+        Self {
+            severity: Severity::Error,
+            file: file.to_owned(),
+            at: None,
+            message: message.into(),
+            suggestion: None,
+        }
     }
 
     fn new(source: &Source, severity: Severity, note: Note) -> Self {

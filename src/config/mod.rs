@@ -115,7 +115,10 @@ fn parse(path: &Path, text: String, env: &Env, tickets: &tls::Tickets) -> Result
         let warnings = report.finish(&source)?;
         let Some(build::Built { snapshot, fixed, files }) = built else {
             // Whoever builds nothing has said why; this is for the case that somebody forgets.
-            return Err(Faults::of_file(path, "cannot be used, and the gateway does not know why; please report this"));
+            return Err(Faults::of_file(
+                path,
+                "cannot be used, and the gateway does not know why; please report this",
+            ));
         };
         return Ok(Loaded { snapshot, fixed, warnings, files });
     }
@@ -123,7 +126,12 @@ fn parse(path: &Path, text: String, env: &Env, tickets: &tls::Tickets) -> Result
 }
 
 /// Faults of a file that is no TOML. If the parser could make sense of the rest, keys and values are checked too.
-fn not_toml(source: &mut Source, table: &DeTable<'_>, errors: &[toml::de::Error], mut report: Report) -> Faults {
+fn not_toml(
+    source: &mut Source,
+    table: &DeTable<'_>,
+    errors: &[toml::de::Error],
+    mut report: Report,
+) -> Faults {
     let mut broken = Vec::new();
     let mut sound = true;
     for error in errors {

@@ -73,7 +73,17 @@ fn dotted(title: &str, key: &str) -> String {
 
 /// Keys at the top that are sections, not values.
 pub const TABLES: [&str; 12] = [
-    "server", "tls", "jwt", "document_server", "sockets", "integrators", "saves", "archive", "state", "headers", "limits",
+    "server",
+    "tls",
+    "jwt",
+    "document_server",
+    "sockets",
+    "integrators",
+    "saves",
+    "archive",
+    "state",
+    "headers",
+    "limits",
     "log",
 ];
 

@@ -53,8 +53,15 @@ const ELSEWHERE: [(&str, &str); 22] = [
 
 /// Reports a key that `title` does not know, with the best idea of what it was meant to be.
 pub fn report_unknown(title: &str, key: &str, span: Range<usize>, report: &mut Report) {
-    let (here, keys) = SECTIONS.into_iter().find(|(written, _)| title == written.trim_matches(['[', ']'])).unwrap_or(SECTIONS[0]);
-    let what = if here.is_empty() { format!("`{key}` is no key or section") } else { format!("{here} has no key `{key}`") };
+    let (here, keys) = SECTIONS
+        .into_iter()
+        .find(|(written, _)| title == written.trim_matches(['[', ']']))
+        .unwrap_or(SECTIONS[0]);
+    let what = if here.is_empty() {
+        format!("`{key}` is no key or section")
+    } else {
+        format!("{here} has no key `{key}`")
+    };
     if let Some(elsewhere) = homes(key, here) {
         report.fault(span, format!("{what}; {elsewhere}"));
     } else if let Some(meant) = nearest(key, keys.iter().copied()).or_else(|| translate(key, keys)) {
@@ -70,8 +77,11 @@ pub fn report_unknown(title: &str, key: &str, span: Range<usize>, report: &mut R
 
 /// Where a key belongs that is written correctly but in the wrong place.
 fn homes(key: &str, here: &str) -> Option<String> {
-    let homes: Vec<&str> =
-        SECTIONS.into_iter().filter(|(section, keys)| *section != here && keys.contains(&key)).map(|(section, _)| section).collect();
+    let homes: Vec<&str> = SECTIONS
+        .into_iter()
+        .filter(|(section, keys)| *section != here && keys.contains(&key))
+        .map(|(section, _)| section)
+        .collect();
     match homes.as_slice() {
         [] => None,
         [""] if raw::TABLES.contains(&key) => Some(format!("[{key}] is a section of its own")),

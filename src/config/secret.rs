@@ -28,13 +28,17 @@ const SOURCES: [&str; 3] = ["env", "file", "credential"];
 
 impl Read for SecretFrom {
     const ONE: &'static str = "{ env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
-    const MANY: &'static str = "a list of { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
+    const MANY: &'static str =
+        "a list of { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 
     fn read(key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> Option<Self> {
         match value.get_ref() {
             DeValue::Table(table) => from_table(key, value.span(), table, report),
             DeValue::String(_) => {
-                let message = format!("`{key}` must be {}; the secret itself does not belong into this file", Self::ONE);
+                let message = format!(
+                    "`{key}` must be {}; the secret itself does not belong into this file",
+                    Self::ONE
+                );
                 report.fault(value.span(), message);
                 None
             }
@@ -103,11 +107,14 @@ impl SecretFrom {
 pub fn from_env(key: &str, name: &str, span: Range<usize>, context: &mut Context<'_>) -> Option<Secret> {
     if !is_variable(name) {
         // Not repeated: whoever got this wrong may have written the secret itself.
-        context.report.fault(span, format!("`{key}`: `env` takes the name of a variable (letters, digits and _)"));
+        context
+            .report
+            .fault(span, format!("`{key}`: `env` takes the name of a variable (letters, digits and _)"));
         return None;
     }
     let Some(value) = context.env.get(name) else {
-        let meant = nearest(name, context.env.names().filter(|set| set.to_ascii_lowercase().contains("secret")));
+        let meant =
+            nearest(name, context.env.names().filter(|set| set.to_ascii_lowercase().contains("secret")));
         let message = format!("`{key}`: the environment has no {}", shown(name));
         let meant = meant.map(str::to_owned);
         context.report.misspelled(span, message, meant);
@@ -118,16 +125,25 @@ pub fn from_env(key: &str, name: &str, span: Range<usize>, context: &mut Context
 
 fn not_empty(key: &str, secret: Secret, span: Range<usize>, context: &mut Context<'_>) -> Option<Secret> {
     if secret.expose().iter().all(u8::is_ascii_whitespace) {
-        context.report.fault(span, format!("`{key}` is empty there; with an empty secret everybody could sign tokens"));
+        context
+            .report
+            .fault(span, format!("`{key}` is empty there; with an empty secret everybody could sign tokens"));
         return None;
     }
     Some(secret)
 }
 
 /// Path of a credential; systemd says where they are.
-fn credential(key: &str, name: &str, span: Range<usize>, context: &mut Context<'_>) -> Option<std::path::PathBuf> {
+fn credential(
+    key: &str,
+    name: &str,
+    span: Range<usize>,
+    context: &mut Context<'_>,
+) -> Option<std::path::PathBuf> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        context.report.fault(span, format!("`{key}`: `credential` takes a name as in LoadCredential=, not a path"));
+        context
+            .report
+            .fault(span, format!("`{key}`: `credential` takes a name as in LoadCredential=, not a path"));
         return None;
     }
     let Some(directory) = context.env.path("CREDENTIALS_DIRECTORY") else {
@@ -156,12 +172,16 @@ pub fn judge(key: &str, secret: &Secret, span: Range<usize>, report: &mut Report
     /// RFC 7518 3.2: a key for HS256 has at least the size of the hash.
     const ENOUGH: usize = 32;
     if weak::is_well_known(secret.expose()) {
-        let message = format!("`{key}` is one that everybody tries first; make one with `openssl rand -hex 32`");
+        let message =
+            format!("`{key}` is one that everybody tries first; make one with `openssl rand -hex 32`");
         report.fault(span, message);
         return false;
     }
     if secret.expose().iter().any(|b| matches!(b, b'\n' | b'\r')) {
-        report.warn(span.clone(), format!("`{key}` has a line break in it; the Document Server must have the same"));
+        report.warn(
+            span.clone(),
+            format!("`{key}` has a line break in it; the Document Server must have the same"),
+        );
     }
     if secret.len() < ENOUGH {
         report.warn(

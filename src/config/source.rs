@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys whose values are secrets, or URLs that may carry one. A string below them is never quoted.
-const SENSITIVE: [&str; 8] = ["secret", "previous", "key", "redis", "sftp", "password", "passphrase", "token"];
+const SENSITIVE: [&str; 8] =
+    ["secret", "previous", "key", "redis", "sftp", "password", "passphrase", "token"];
 
 /// Where a value below a sensitive key may be quoted after all: it names a place, it is not the secret.
 const NAMES_A_PLACE: [&str; 3] = ["env", "file", "credential"];
@@ -145,7 +146,8 @@ fn cut(quote: Quote) -> Quote {
 fn is_sensitive(key: &str) -> bool {
     let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
     let last = key.rsplit('.').next().unwrap_or(&key).trim();
-    last != "key_binding" && SENSITIVE.iter().any(|s| last.contains(s) || strsim::damerau_levenshtein(last, s) <= s.len() / 3)
+    last != "key_binding"
+        && SENSITIVE.iter().any(|s| last.contains(s) || strsim::damerau_levenshtein(last, s) <= s.len() / 3)
 }
 
 fn hide(table: &DeTable<'_>, parent: &str, inherited: bool, hidden: &mut Vec<Range<usize>>) {
@@ -155,7 +157,8 @@ fn hide(table: &DeTable<'_>, parent: &str, inherited: bool, hidden: &mut Vec<Ran
             && (name != "env" || value.get_ref().as_str().is_some_and(is_variable));
         let below = (inherited && !names_a_place) || is_sensitive(name);
         // `key` of a certificate is a path, unless somebody put the key itself there.
-        let is_path = parent == "certificates" && value.get_ref().as_str().is_some_and(|v| !v.contains("-----") && !v.contains('\n'));
+        let is_path = parent == "certificates"
+            && value.get_ref().as_str().is_some_and(|v| !v.contains("-----") && !v.contains('\n'));
         hide_value(value, name, below && !is_path, hidden);
     }
 }

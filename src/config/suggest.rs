@@ -23,7 +23,10 @@ fn plain(word: &str) -> String {
 
 /// Swapped letters count once; a word that only lacks its end (`max_doc`) or its plural is near too.
 fn distance(written: &str, candidate: &str) -> usize {
-    if written != candidate && written.len() >= 3 && (candidate.starts_with(written) || written.starts_with(candidate)) {
+    if written != candidate
+        && written.len() >= 3
+        && (candidate.starts_with(written) || written.starts_with(candidate))
+    {
         return 1;
     }
     strsim::damerau_levenshtein(written, candidate)

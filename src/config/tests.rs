@@ -35,7 +35,9 @@ impl Bench {
     }
 
     fn pair(&self, file: &str, names: &[&str]) {
-        let made = rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>()).unwrap();
+        let made =
+            rcgen::generate_simple_self_signed(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>())
+                .unwrap();
         self.put(&format!("certs/{file}.pem"), &made.cert.pem(), 0o644);
         self.put(&format!("certs/{file}.key"), &made.signing_key.serialize_pem(), 0o600);
     }
@@ -78,7 +80,8 @@ impl Bench {
         faults
             .into_iter()
             .map(|fault| {
-                let place = fault.place().map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
+                let place =
+                    fault.place().map_or_else(|| "-".to_owned(), |at| format!("{}:{}", at.line, at.column));
                 format!("{place}: {}\n", fault.sentence().replace(&folder, ""))
             })
             .collect()

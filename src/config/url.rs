@@ -54,13 +54,18 @@ pub fn pieces<'a>(text: &'a str, schemes: &[&'static str]) -> Result<Pieces<'a>,
 /// `host`, `host:port`, `[v6]` or `[v6]:port`.
 pub fn authority(text: &str) -> Result<(String, Option<u16>), Wrong> {
     let port_of = |port: &str| {
-        port.parse::<u16>().ok().filter(|port| *port > 0).map(Some).ok_or_else(|| Wrong::new("has no port between 1 and 65535 after its colon"))
+        port.parse::<u16>()
+            .ok()
+            .filter(|port| *port > 0)
+            .map(Some)
+            .ok_or_else(|| Wrong::new("has no port between 1 and 65535 after its colon"))
     };
     if let Some(rest) = text.strip_prefix('[') {
         let Some((ip, port)) = rest.split_once(']') else {
             return Err(Wrong::new("has no ] behind its IPv6 address"));
         };
-        let ip = ip.parse::<Ipv6Addr>().map_err(|_| Wrong::new("has no IPv6 address between its brackets"))?;
+        let ip =
+            ip.parse::<Ipv6Addr>().map_err(|_| Wrong::new("has no IPv6 address between its brackets"))?;
         let port = match port.strip_prefix(':') {
             Some(port) => port_of(port)?,
             None if port.is_empty() => None,
@@ -104,7 +109,9 @@ pub fn host(text: &str) -> Result<String, Wrong> {
 
 /// Whether a host is this machine.
 pub fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.ends_with(".localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether what is sent to a host may leave the machine's own networks: a public address or a name with a public
@@ -115,7 +122,9 @@ pub fn is_far(host: &str) -> bool {
         Ok(IpAddr::V6(ip)) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
         Err(_) => {
             let ending = host.rsplit_once('.').map(|(_, ending)| ending);
-            ending.is_some_and(|ending| !["localhost", "internal", "local", "lan", "arpa", "test"].contains(&ending))
+            ending.is_some_and(|ending| {
+                !["localhost", "internal", "local", "lan", "arpa", "test"].contains(&ending)
+            })
         }
     }
 }
@@ -148,20 +157,21 @@ written_as_text!(
 impl HttpUrl {
     /// Takes `http(s)://host[:port][/path]` apart.
     pub fn parse(text: &str) -> Result<Self, Wrong> {
-    let pieces = pieces(text, &["https", "http"])?;
-    if pieces.user.is_some() {
-        return Err(Wrong::new("has a user before its host; there is no place for it"));
+        let pieces = pieces(text, &["https", "http"])?;
+        if pieces.user.is_some() {
+            return Err(Wrong::new("has a user before its host; there is no place for it"));
+        }
+        let (scheme, default) =
+            if pieces.scheme == "https" { (Scheme::Https, 443) } else { (Scheme::Http, 80) };
+        if pieces.path.split('/').any(|segment| segment == "." || segment == "..") {
+            return Err(Wrong::new("has a dot segment in its path; write the path out"));
+        }
+        let path = pieces.path.trim_end_matches('/').to_owned();
+        if !path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>^`{|}".contains(&b)) {
+            return Err(Wrong::new("has a character in its path that a URL encodes as %XX"));
+        }
+        Ok(Self { scheme, host: pieces.host, port: pieces.port.unwrap_or(default), path })
     }
-    let (scheme, default) = if pieces.scheme == "https" { (Scheme::Https, 443) } else { (Scheme::Http, 80) };
-    if pieces.path.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err(Wrong::new("has a dot segment in its path; write the path out"));
-    }
-    let path = pieces.path.trim_end_matches('/').to_owned();
-    if !path.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>^`{|}".contains(&b)) {
-        return Err(Wrong::new("has a character in its path that a URL encodes as %XX"));
-    }
-    Ok(Self { scheme, host: pieces.host, port: pieces.port.unwrap_or(default), path })
-}
 
     /// As browsers write it in `Origin`: without the scheme's own port.
     pub fn origin(&self) -> String {
@@ -170,7 +180,11 @@ impl HttpUrl {
             Scheme::Http => ("http", 80),
         };
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
-        if self.port == default { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{}", self.port) }
+        if self.port == default {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{}", self.port)
+        }
     }
 }
 
@@ -189,7 +203,9 @@ written_as_text!(
         }
         let pieces = pieces(text, &["http"])?;
         if pieces.user.is_some() || !matches!(pieces.path, "" | "/") {
-            return Err(Wrong::new("has more than host and port; a Document Server is reached at http://host[:port]"));
+            return Err(Wrong::new(
+                "has more than host and port; a Document Server is reached at http://host[:port]",
+            ));
         }
         Ok(ServerUrl(Address { host: pieces.host, port: pieces.port.unwrap_or(80) }))
     }
@@ -222,7 +238,12 @@ impl Read for SftpUrl {
                 return Err(Wrong::new("has a password in it; the gateway signs in with `key`"));
             }
             let path = if pieces.path.is_empty() { "/" } else { pieces.path };
-            Ok(Self { user: user.to_owned(), host: pieces.host, port: pieces.port.unwrap_or(22), path: path.to_owned() })
+            Ok(Self {
+                user: user.to_owned(),
+                host: pieces.host,
+                port: pieces.port.unwrap_or(22),
+                path: path.to_owned(),
+            })
         })
     }
 }
@@ -262,7 +283,9 @@ fn quietly<T: Read>(
     let Some(written) = value.get_ref().as_str() else {
         return text(key, value, report, parse);
     };
-    parse(written).map_err(|wrong| report.misspelled(value.span(), format!("`{key}` {}", wrong.why), wrong.meant)).ok()
+    parse(written)
+        .map_err(|wrong| report.misspelled(value.span(), format!("`{key}` {}", wrong.why), wrong.meant))
+        .ok()
 }
 
 #[cfg(test)]
@@ -272,8 +295,13 @@ mod tests {
     #[test]
     fn urls_come_apart() {
         let url = pieces("HTTPS://user:pw@Host.Example:8443/a/b/", &["http", "https"]).ok().unwrap();
-        let expected =
-            Pieces { scheme: "https", user: Some("user:pw"), host: "host.example".into(), port: Some(8443), path: "/a/b/" };
+        let expected = Pieces {
+            scheme: "https",
+            user: Some("user:pw"),
+            host: "host.example".into(),
+            port: Some(8443),
+            path: "/a/b/",
+        };
         assert_eq!(url, expected);
         let url = pieces("http://[2001:DB8::1]", &["http"]).ok().unwrap();
         assert_eq!((url.host.as_str(), url.port, url.path), ("2001:db8::1", None, ""));
@@ -282,10 +310,30 @@ mod tests {
     #[test]
     fn what_is_no_url_is_refused() {
         for text in [
-            "", "host", "http:/host", "ftp://host", "http://", "http://:80", "http://a b", "http://a?b", "http://a#b",
-            "http://a:0", "http://a:65536", "http://a:", "http://::1", "http://[::1", "http://[::1]x", "http://[::g]",
-            "http://-a", "http://a..b", "http://1.2.3", "http://1.2.3.4.5", "http://bücher.example", "http://a\\b",
-            "http://a/\u{7f}", "http://a,b",
+            "",
+            "host",
+            "http:/host",
+            "ftp://host",
+            "http://",
+            "http://:80",
+            "http://a b",
+            "http://a?b",
+            "http://a#b",
+            "http://a:0",
+            "http://a:65536",
+            "http://a:",
+            "http://::1",
+            "http://[::1",
+            "http://[::1]x",
+            "http://[::g]",
+            "http://-a",
+            "http://a..b",
+            "http://1.2.3",
+            "http://1.2.3.4.5",
+            "http://bücher.example",
+            "http://a\\b",
+            "http://a/\u{7f}",
+            "http://a,b",
         ] {
             assert!(pieces(text, &["http"]).is_err(), "{text:?}");
         }
@@ -294,9 +342,18 @@ mod tests {
     #[test]
     fn near_and_far() {
         for (host, far) in [
-            ("127.0.0.1", false), ("::1", false), ("10.1.2.3", false), ("172.17.0.2", false), ("100.100.0.1", false),
-            ("fd00::1", false), ("onlyoffice-server", false), ("redis.internal", false), ("localhost", false),
-            ("203.0.113.9", true), ("2001:db8::1", true), ("redis.example.org", true),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("10.1.2.3", false),
+            ("172.17.0.2", false),
+            ("100.100.0.1", false),
+            ("fd00::1", false),
+            ("onlyoffice-server", false),
+            ("redis.internal", false),
+            ("localhost", false),
+            ("203.0.113.9", true),
+            ("2001:db8::1", true),
+            ("redis.example.org", true),
         ] {
             assert_eq!(is_far(host), far, "{host}");
         }

@@ -94,12 +94,17 @@ fn duration(text: &str) -> Result<Duration, Wrong> {
 /// A duration that can be switched off.
 pub struct Sometimes(pub Option<Duration>);
 
-written_as_text!(Sometimes, "a duration in quotes, such as \"365d\", or \"off\"", "a list of durations", |text| {
-    match text {
-        "off" => Ok(Sometimes(None)),
-        _ => duration(text).map(|d| Sometimes((!d.is_zero()).then_some(d))),
+written_as_text!(
+    Sometimes,
+    "a duration in quotes, such as \"365d\", or \"off\"",
+    "a list of durations",
+    |text| {
+        match text {
+            "off" => Ok(Sometimes(None)),
+            _ => duration(text).map(|d| Sometimes((!d.is_zero()).then_some(d))),
+        }
     }
-});
+);
 
 /// A size in bytes.
 pub struct Bytes(pub u64);
@@ -130,13 +135,16 @@ fn size(text: &str) -> Result<Bytes, Wrong> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let unit = unit.trim_start();
     let Ok(number) = number.parse::<u64>() else {
-        return Err(Wrong::new("is no size; write it like \"100MiB\" or \"10GiB\", a whole number with a unit"));
+        return Err(Wrong::new(
+            "is no size; write it like \"100MiB\" or \"10GiB\", a whole number with a unit",
+        ));
     };
     let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
         let why = if unit.is_empty() { "has no unit" } else { "has a unit nobody knows" };
-        let meant = UNITS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(unit) || name.strip_suffix("iB").is_some_and(|n| n.eq_ignore_ascii_case(unit)));
+        let meant = UNITS.iter().find(|(name, _)| {
+            name.eq_ignore_ascii_case(unit)
+                || name.strip_suffix("iB").is_some_and(|n| n.eq_ignore_ascii_case(unit))
+        });
         let meant = meant.map(|(name, _)| format!("{number}{name}"));
         return Err(Wrong::meaning(format!("{why}; units are B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"), meant));
     };
@@ -160,11 +168,16 @@ fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
     }
     if text.parse::<u16>().is_ok() || text.starts_with([':', '*']) {
         let port = text.trim_start_matches(['*', ':']);
-        return Err(Wrong::new(format!("has no address; every address is \"0.0.0.0:{port}\" and \"[::]:{port}\"")));
+        return Err(Wrong::new(format!(
+            "has no address; every address is \"0.0.0.0:{port}\" and \"[::]:{port}\""
+        )));
     }
     if let Some((host, port)) = text.rsplit_once(':') {
         if let (Ok(ip), Ok(port)) = (host.parse::<Ipv6Addr>(), port.parse()) {
-            return Err(Wrong::meaning("needs brackets around the address", Some(SocketAddr::new(ip.into(), port).to_string())));
+            return Err(Wrong::meaning(
+                "needs brackets around the address",
+                Some(SocketAddr::new(ip.into(), port).to_string()),
+            ));
         }
         if port.parse::<u16>().is_err() {
             return Err(Wrong::new("has no port between 0 and 65535"));
@@ -185,7 +198,9 @@ fn network(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(ip.into());
     }
-    let net: IpNet = text.parse().map_err(|_| Wrong::new("is no network; write it like \"10.0.0.0/8\" or \"fd00::/8\", or as an address"))?;
+    let net: IpNet = text.parse().map_err(|_| {
+        Wrong::new("is no network; write it like \"10.0.0.0/8\" or \"fd00::/8\", or as an address")
+    })?;
     if net != net.trunc() {
         // Somebody meant either the one address or the whole network; guessing would trust the wrong ones.
         return Err(Wrong::meaning("has bits set behind its prefix", Some(net.trunc().to_string())));
@@ -193,7 +208,12 @@ fn network(text: &str) -> Result<IpNet, Wrong> {
     Ok(net)
 }
 
-written_as_text!(HeaderName, "the name of a header, such as \"Authorization\"", "a list of header names", header_name);
+written_as_text!(
+    HeaderName,
+    "the name of a header, such as \"Authorization\"",
+    "a list of header names",
+    header_name
+);
 
 /// Headers that have a meaning of their own on the way, so that no token can travel in them.
 const TAKEN: [HeaderName; 12] = [
@@ -245,7 +265,9 @@ fn no_algorithm(text: &str) -> Wrong {
         return Wrong::new("would accept tokens that nobody signed");
     }
     if text.len() == 5 && text.starts_with(['R', 'E', 'P']) {
-        return Wrong::new("needs a public key; the Document Server signs with a shared secret (HS256, HS384, HS512)");
+        return Wrong::new(
+            "needs a public key; the Document Server signs with a shared secret (HS256, HS384, HS512)",
+        );
     }
     not_one_of(text, &Algorithm::ALL.map(Algorithm::name))
 }
@@ -256,7 +278,8 @@ pub struct IntegratorName(pub String);
 
 written_as_text!(IntegratorName, "a name such as \"rapidpm\"", "a list of names", |text| {
     let fits = |text: &str| {
-        (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        (1..=40).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     };
     if fits(text) {
         return Ok(IntegratorName(text.to_owned()));
@@ -269,25 +292,37 @@ written_as_text!(IntegratorName, "a name such as \"rapidpm\"", "a list of names"
 /// A host without a port.
 pub struct HostName(pub String);
 
-written_as_text!(HostName, "a host such as \"files.example.org\"", "a list of hosts, as in [\"files.example.org\"]", |text| {
-    if text.contains("://") {
-        return Err(Wrong::new("is a URL; only its host is expected"));
+written_as_text!(
+    HostName,
+    "a host such as \"files.example.org\"",
+    "a list of hosts, as in [\"files.example.org\"]",
+    |text| {
+        if text.contains("://") {
+            return Err(Wrong::new("is a URL; only its host is expected"));
+        }
+        url::host(text).map(HostName)
     }
-    url::host(text).map(HostName)
-});
+);
 
-written_as_text!(String, "a string in quotes", "a list of strings, as in [\"…\", \"…\"]", |text| Ok(text.to_owned()));
+written_as_text!(String, "a string in quotes", "a list of strings, as in [\"…\", \"…\"]", |text| Ok(
+    text.to_owned()
+));
 
 /// Where to connect instead of asking DNS.
 pub struct Connect(pub relay::Connect);
 
-written_as_text!(Connect, "an address with a port, such as \"10.0.0.5:443\"", "a list of addresses", |text| {
-    let (host, port) = url::authority(text)?;
-    let Some(port) = port else {
-        return Err(Wrong::new("has no port"));
-    };
-    Ok(Connect(match host.parse::<IpAddr>() {
-        Ok(ip) => relay::Connect::Address(ip, port),
-        Err(_) => relay::Connect::Name(host, port),
-    }))
-});
+written_as_text!(
+    Connect,
+    "an address with a port, such as \"10.0.0.5:443\"",
+    "a list of addresses",
+    |text| {
+        let (host, port) = url::authority(text)?;
+        let Some(port) = port else {
+            return Err(Wrong::new("has no port"));
+        };
+        Ok(Connect(match host.parse::<IpAddr>() {
+            Ok(ip) => relay::Connect::Address(ip, port),
+            Err(_) => relay::Connect::Name(host, port),
+        }))
+    }
+);

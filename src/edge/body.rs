@@ -37,7 +37,13 @@ impl ClientBody {
             return Outgoing::Empty;
         }
         let progress = Progress::new();
-        let body = Self { inner: Some(inner), left: LARGEST, exchange: exchange.clone(), progress: progress.clone(), stall: None };
+        let body = Self {
+            inner: Some(inner),
+            left: LARGEST,
+            exchange: exchange.clone(),
+            progress: progress.clone(),
+            stall: None,
+        };
         Outgoing::Stream { body: Box::pin(body), progress }
     }
 

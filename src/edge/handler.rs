@@ -26,15 +26,16 @@ use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
 use super::{own, upgrade};
 use crate::live::{Running, Site};
+use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
 use crate::rules::host::{self, Authority};
 use crate::rules::path::{self, Canonical};
+use crate::rules::pick;
 use crate::rules::policy::{self, Permit, Refusal};
 use crate::rules::route::{self, Matched};
-use crate::rules::pick;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
-use crate::rules::token::Carried;
+
 use crate::tls;
 use crate::upstream::{Outgoing, Question};
 
@@ -163,7 +164,8 @@ async fn forward(
 
     let key = pick::document_key(path, matched, uri.query());
     let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?;
-    let on_client = (hop == Hop::Upgrade).then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
+    let on_client =
+        (hop == Hop::Upgrade).then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
     let question = Question {
         permit,
         target: target(path, uri)?,
@@ -214,7 +216,8 @@ fn framed(mut headers: HeaderMap, version: Version) -> HeaderMap {
 /// HTTP/2 may send cookies one by one (RFC 9113 8.2.3); HTTP/1 knows one field.
 fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(COOKIE).iter().nth(1).is_some() {
-        let joined = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        let joined =
+            headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
         match HeaderValue::from_bytes(&joined) {
             Ok(joined) => headers.insert(COOKIE, joined),
             Err(_) => headers.remove(COOKIE),

@@ -114,7 +114,9 @@ impl Census {
         let limits = live.load().settings.limits;
         let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = addresses.entry(address).or_insert(0);
-        if self.1.load(Ordering::Relaxed) >= limits.connections || *of_address >= limits.connections_per_address {
+        if self.1.load(Ordering::Relaxed) >= limits.connections
+            || *of_address >= limits.connections_per_address
+        {
             if *of_address == 0 {
                 addresses.remove(&address);
             }

@@ -107,9 +107,11 @@ impl Pulse {
 
     fn check_at(&self, now: u32) -> Check {
         let mut next = PROGRESS;
-        for (since, limit, late) in
-            [(&self.head, HEAD, Late::Head), (&self.idle, IDLE, Late::Idle), (&self.blocked, PROGRESS, Late::Blocked)]
-        {
+        for (since, limit, late) in [
+            (&self.head, HEAD, Late::Head),
+            (&self.idle, IDLE, Late::Idle),
+            (&self.blocked, PROGRESS, Late::Blocked),
+        ] {
             let since = since.load(Ordering::Relaxed);
             if since == 0 {
                 continue;

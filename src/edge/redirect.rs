@@ -76,7 +76,8 @@ fn location(site: &Site, host: &str, target: &str) -> Option<HeaderValue> {
 
 /// A file of the webroot: a plain name, nothing above or below it, nothing large.
 async fn challenge(webroot: Option<&Path>, name: &str) -> Response<Reply> {
-    let plain_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let plain_name =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     let (Some(webroot), true) = (webroot, plain_name) else {
         return plain(StatusCode::NOT_FOUND, "No such challenge.\n");
     };

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use hyper::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Reply;
@@ -54,7 +56,8 @@ impl Asked {
     /// From the request's head.
     pub fn new(shape: RefusalShape, headers: &HeaderMap) -> Self {
         let accept = headers.get(ACCEPT).cloned();
-        let html = accept.as_ref().is_some_and(|accept| accept.as_bytes().windows(9).any(|w| w == b"text/html"));
+        let html =
+            accept.as_ref().is_some_and(|accept| accept.as_bytes().windows(9).any(|w| w == b"text/html"));
         Self { shape, accept, html }
     }
 
@@ -73,7 +76,13 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
         }
         Trouble::Body(fault) | Trouble::Upstream(Fault::Body(fault)) => {
             exchange.because(fault.to_string());
-            explained(StatusCode::REQUEST_TIMEOUT, "The request's body did not arrive.", "Send it again.", asked, exchange)
+            explained(
+                StatusCode::REQUEST_TIMEOUT,
+                "The request's body did not arrive.",
+                "Send it again.",
+                asked,
+                exchange,
+            )
         }
         Trouble::NoRelay => explained(
             StatusCode::NOT_IMPLEMENTED,
@@ -95,15 +104,17 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
         Trouble::Upstream(fault) => {
             exchange.because(fault.to_string());
             let (status, what) = match fault {
-                Fault::Unreachable(_) => {
-                    (StatusCode::SERVICE_UNAVAILABLE, "The document server is restarting or cannot be reached.")
-                }
+                Fault::Unreachable(_) => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The document server is restarting or cannot be reached.",
+                ),
                 Fault::Broken(_) | Fault::Body(_) => {
                     (StatusCode::BAD_GATEWAY, "The document server closed the connection before it answered.")
                 }
                 Fault::Silent => (StatusCode::GATEWAY_TIMEOUT, "The document server did not answer in time."),
             };
-            let cure = "Nothing is lost: editors that are open reconnect by themselves. Try again in a few seconds.";
+            let cure =
+                "Nothing is lost: editors that are open reconnect by themselves. Try again in a few seconds.";
             let mut response = explained(status, what, cure, asked, exchange);
             // The probe looks every 80 ms while a server is down, so a short pause is enough.
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
@@ -116,7 +127,12 @@ fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response
     exchange.refused(refusal.reason(), refusal.to_string());
     let answer = refusal.answer(asked.shape, asked.accept.as_ref().and_then(|accept| accept.to_str().ok()));
     let mut response = if asked.html && answer.content_type == "application/problem+json" {
-        page(answer.status, &refusal.to_string(), "Check the address, or go back to where you came from.", exchange)
+        page(
+            answer.status,
+            &refusal.to_string(),
+            "Check the address, or go back to where you came from.",
+            exchange,
+        )
     } else {
         own(answer.status, answer.content_type, answer.body.into_owned(), exchange)
     };

@@ -27,7 +27,9 @@ pub fn is_asked(parts: &Parts) -> bool {
 
 fn names(headers: &HeaderMap, field: &HeaderName, option: &str) -> bool {
     headers.get_all(field).iter().any(|line| {
-        line.as_bytes().split(|b| *b == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+        line.as_bytes()
+            .split(|b| *b == b',')
+            .any(|word| word.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     })
 }
 
@@ -48,11 +50,13 @@ pub fn splice(
     let (core, exchange_of_socket) = (connection.core.clone(), exchange.clone());
     tokio::task::spawn_local(async move {
         let (Ok(client), Ok(server)) = tokio::join!(on_client, on_server) else { return };
-        let (Ok(client), Ok(server)) = (client.downcast::<TokioIo<ClientStream>>(), server.downcast::<UpgradedStream>())
+        let (Ok(client), Ok(server)) =
+            (client.downcast::<TokioIo<ClientStream>>(), server.downcast::<UpgradedStream>())
         else {
             return;
         };
-        let (Upgraded { io: client, read_buf: up, .. }, Upgraded { io: server, read_buf: down, .. }) = (client, server);
+        let (Upgraded { io: client, read_buf: up, .. }, Upgraded { io: server, read_buf: down, .. }) =
+            (client, server);
         core.ops.metrics.sockets.increment(1.0);
         let early = [up.to_vec(), down.to_vec()];
         let (carried, _) =

@@ -148,7 +148,8 @@ impl fmt::Display for Text<'_> {
             f.write_str(&rest[..at])?;
             f.write_str("[token]")?;
             let token = &rest[at..];
-            let length = token.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(token.len());
+            let length =
+                token.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(token.len());
             rest = &token[length..];
         }
         f.write_str(rest)
@@ -311,13 +312,24 @@ impl Log {
     }
 }
 
-fn write_text_access(line: &mut Vec<u8>, now: &impl fmt::Display, access: &Access<'_>) -> std::io::Result<()> {
+fn write_text_access(
+    line: &mut Vec<u8>,
+    now: &impl fmt::Display,
+    access: &Access<'_>,
+) -> std::io::Result<()> {
     // `{:?}` escapes what a terminal would obey.
     let path = Text(access.path.0).to_string();
     write!(
         line,
         "{now} INFO  {} {} {path:?} {} {} in={} out={} {:.1}ms {}",
-        access.remote, access.method, access.status, access.route, access.bytes_in, access.bytes_out, access.ms, access.id
+        access.remote,
+        access.method,
+        access.status,
+        access.route,
+        access.bytes_in,
+        access.bytes_out,
+        access.ms,
+        access.id
     )?;
     if let Some(refusal) = access.refusal {
         write!(line, " refused={refusal}")?;
@@ -425,7 +437,8 @@ mod tests {
                 log.access(&access(text, text));
                 log.event(Level::Warn, "x", text, &[("fact", text)]);
             });
-            let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let lines: Vec<serde_json::Value> =
+                log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             assert_eq!(lines.len(), 2, "{log}");
             assert_eq!((&lines[0]["path"], &lines[0]["agent"]), (&text.into(), &text.into()));
             assert_eq!((&lines[1]["message"], &lines[1]["fact"]), (&text.into(), &text.into()));
@@ -471,7 +484,8 @@ mod tests {
             }
         }
         let (release, stuck) = mpsc::channel();
-        let (log, writer) = Log::start(Settings { format: Format::Json, level: Level::Info }, Stuck(stuck)).unwrap();
+        let (log, writer) =
+            Log::start(Settings { format: Format::Json, level: Level::Info }, Stuck(stuck)).unwrap();
         let path = "x".repeat(400);
         for _ in 0..40_000 {
             log.access(&access(&path, "agent"));

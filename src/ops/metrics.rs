@@ -78,7 +78,11 @@ impl Metrics {
             connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),
             sockets: gauge("gateway_sockets", "Editor sockets open now."),
             handshakes: counter("gateway_tls_handshakes_total", "TLS handshakes that succeeded.", &[]),
-            handshakes_failed: counter("gateway_tls_handshakes_failed_total", "TLS handshakes that did not.", &[]),
+            handshakes_failed: counter(
+                "gateway_tls_handshakes_failed_total",
+                "TLS handshakes that did not.",
+                &[],
+            ),
             connection_errors: counter(
                 "gateway_connection_errors_total",
                 "Connections ended because what came was not acceptable HTTP (431, 414, 400).",
@@ -107,7 +111,11 @@ impl Metrics {
     /// What the probe saw of a server. Asked only when it changes, so the handle is not kept.
     pub fn upstream_up(&self, server: &str, up: bool) {
         let name = "gateway_upstream_up";
-        self.recorder.describe_gauge(name.into(), None, "Whether a Document Server's /healthcheck says true.".into());
+        self.recorder.describe_gauge(
+            name.into(),
+            None,
+            "Whether a Document Server's /healthcheck says true.".into(),
+        );
         let key = Key::from_parts(name, vec![Label::new("server", server.to_owned())]);
         self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(up)));
     }

@@ -44,7 +44,12 @@ pub struct Carried {
 /// Carries bytes both ways until both sides have ended. `early` are bytes that came with the upgrades.
 ///
 /// Returns what was carried, and how it ended.
-pub async fn splice<C, S>(client: C, server: S, early: [Vec<u8>; 2], scratch: Scratch) -> (Carried, io::Result<()>)
+pub async fn splice<C, S>(
+    client: C,
+    server: S,
+    early: [Vec<u8>; 2],
+    scratch: Scratch,
+) -> (Carried, io::Result<()>)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
@@ -106,10 +111,23 @@ struct Way {
 
 impl Way {
     fn new(early: Vec<u8>) -> Self {
-        Self { bytes: early.len() as u64, kept: early, written: 0, unflushed: false, ended: false, over: false }
+        Self {
+            bytes: early.len() as u64,
+            kept: early,
+            written: 0,
+            unflushed: false,
+            ended: false,
+            over: false,
+        }
     }
 
-    fn poll<F, T>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T, scratch: &Scratch) -> io::Result<Poll<()>>
+    fn poll<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        scratch: &Scratch,
+    ) -> io::Result<Poll<()>>
     where
         F: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,
@@ -143,7 +161,11 @@ impl Way {
         Ok(Poll::Pending)
     }
 
-    fn write_kept<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut T) -> io::Result<Poll<()>> {
+    fn write_kept<T: AsyncWrite + Unpin>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut T,
+    ) -> io::Result<Poll<()>> {
         while self.written < self.kept.len() {
             match Pin::new(&mut *to).poll_write(cx, &self.kept[self.written..])? {
                 Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -162,7 +184,13 @@ impl Way {
     }
 
     /// Reads once and writes it at once. Pending when there is nothing to read, or the sink takes no more.
-    fn carry<F, T>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &mut T, scratch: &Scratch) -> io::Result<Poll<()>>
+    fn carry<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        scratch: &Scratch,
+    ) -> io::Result<Poll<()>>
     where
         F: AsyncRead + Unpin,
         T: AsyncWrite + Unpin,

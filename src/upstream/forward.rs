@@ -143,7 +143,10 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = BodyFault;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
@@ -248,7 +251,12 @@ impl Upstream {
     ///
     /// # Errors
     /// When there is no answer; what was tried is in the fault.
-    pub async fn ask(&self, server: &Arc<Server>, wait: Duration, question: Question) -> Result<Answer, Fault> {
+    pub async fn ask(
+        &self,
+        server: &Arc<Server>,
+        wait: Duration,
+        question: Question,
+    ) -> Result<Answer, Fault> {
         let deadline = Instant::now() + wait;
         let patience = question.patience;
         let repeatable = matches!(question.body, Outgoing::Empty)
@@ -269,7 +277,8 @@ impl Upstream {
                 Ok((response, sender)) => {
                     // The container's own nginx answers for a DocService that is not up yet.
                     server.suspect();
-                    let health = server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
+                    let health =
+                        server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
                     if health.serves() || !server.until_serving(deadline).await {
                         return Ok(Answer { response: self.lend(response, sender, server), tries });
                     }
@@ -326,7 +335,12 @@ impl Upstream {
         }
     }
 
-    fn lend(&self, response: Response<Incoming>, sender: Sender, server: &Arc<Server>) -> Response<AnswerBody> {
+    fn lend(
+        &self,
+        response: Response<Incoming>,
+        sender: Sender,
+        server: &Arc<Server>,
+    ) -> Response<AnswerBody> {
         let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
             sender,
             pool: self.pool.clone(),

@@ -8,7 +8,9 @@ mod pool;
 mod probe;
 mod server;
 
-pub use forward::{Answer, AnswerBody, BodyFault, Fault, Outgoing, Progress, Question, UpgradedStream, Upstream};
+pub use forward::{
+    Answer, AnswerBody, BodyFault, Fault, Outgoing, Progress, Question, UpgradedStream, Upstream,
+};
 pub use probe::watch;
 pub use server::{Health, Server, Servers};
 

@@ -59,7 +59,9 @@ async fn healthcheck(server: &Server) -> Result<Health, Box<dyn std::error::Erro
     connection.abort();
     Ok(match status {
         StatusCode::OK if body.trim_ascii() == b"true" => Health::Up,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Health::Down,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Health::Down
+        }
         _ => Health::Unwell,
     })
 }

@@ -61,7 +61,13 @@ impl Server {
     /// A server of which nothing is known yet.
     pub fn new(address: Address) -> Self {
         let (verdict, _) = watch::channel(Verdict { health: Health::Unknown, number: 0 });
-        Self { name: address.to_string(), address, verdict, suspected: Notify::new(), probed: AtomicBool::new(false) }
+        Self {
+            name: address.to_string(),
+            address,
+            verdict,
+            suspected: Notify::new(),
+            probed: AtomicBool::new(false),
+        }
     }
 
     /// Where it listens.
@@ -197,8 +203,7 @@ mod tests {
 
     fn servers(names: &[&str]) -> Servers {
         let servers = names.iter().map(|host| Address { host: (*host).to_owned(), port: 80 }).collect();
-        let settings =
-            Settings { servers, health: Duration::from_secs(5), wait: Duration::from_secs(5) };
+        let settings = Settings { servers, health: Duration::from_secs(5), wait: Duration::from_secs(5) };
         Servers::new(&settings, None)
     }
 

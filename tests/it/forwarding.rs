@@ -32,7 +32,10 @@ async fn the_log_tells_of_each_request_and_never_its_query() {
     let got = rig.get("/web-apps/size-7?token=eyJhbGciOiJIUzI1NiJ9.e30.x&x=secret-query").await;
     let id = got.header("x-request-id").unwrap().to_owned();
     let line = rig.log.wait_for(move |line| line["id"] == id.as_str()).await;
-    assert_eq!((&line["status"], &line["route"], &line["bytes_out"]), (&200.into(), &"web_apps".into(), &7.into()));
+    assert_eq!(
+        (&line["status"], &line["route"], &line["bytes_out"]),
+        (&200.into(), &"web_apps".into(), &7.into())
+    );
     assert_eq!(line["path"], "/web-apps/size-7");
     assert!(!line.to_string().contains("secret-query"));
 }

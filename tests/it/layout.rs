@@ -19,7 +19,13 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("admin", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
     ("config", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
     ("reload", &["config", "live", "tls", "rules", "ops"]),
-    ("app", &["reload", "config", "edge", "admin", "live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
+    (
+        "app",
+        &[
+            "reload", "config", "edge", "admin", "live", "relay", "sockets", "upstream", "state", "tls",
+            "rules", "ops",
+        ],
+    ),
     ("cli", &["app", "reload", "config", "live", "upstream", "tls", "rules", "secret", "ops"]),
     ("main", &["cli"]),
 ];
@@ -58,7 +64,8 @@ fn room(file: &str) -> &str {
 /// The rooms that `text` names behind `crate::` (in `use` lines, in groups and in paths), its unit tests left out.
 fn used(text: &str) -> BTreeSet<String> {
     let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-    let lines: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let lines: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut rooms = BTreeSet::new();
     for (at, _) in lines.match_indices("crate::") {
         let rest = &lines[at + "crate::".len()..];
@@ -101,10 +108,15 @@ fn arrows_point_down() {
             continue;
         }
         let (_, allowed) = MAY_USE.iter().find(|(name, _)| *name == own).unwrap_or_else(|| {
-            panic!("{file}: a new room. Give it a floor in src/ARCHITECTURE.md and a line in tests/it/layout.rs")
+            panic!(
+                "{file}: a new room. Give it a floor in src/ARCHITECTURE.md and a line in tests/it/layout.rs"
+            )
         });
         for other in used(&text) {
-            if other != own && MAY_USE.iter().any(|(name, _)| *name == other) && !allowed.contains(&other.as_str()) {
+            if other != own
+                && MAY_USE.iter().any(|(name, _)| *name == other)
+                && !allowed.contains(&other.as_str())
+            {
                 upward.push(format!("{file} uses crate::{other}"));
             }
         }

@@ -1,5 +1,6 @@
 //! A gateway in front of a stand-in Document Server, and clients that speak to it. Every port is the system's choice.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -73,12 +74,14 @@ impl Rig {
 
     /// With something else.
     pub async fn with(setup: Setup) -> Self {
-        let server = DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
+        let server =
+            DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path(), "rig", &setup.names);
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
-        let loaded = config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
+        let loaded =
+            config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
         let log = LogLines::default();
         let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, log.clone()).unwrap();
@@ -121,7 +124,8 @@ impl Rig {
     /// An HTTP/2 client.
     pub async fn h2(&self) -> http2::SendRequest<Full<Bytes>> {
         let stream = self.tls(Some("localhost"), &["h2"]).await.unwrap();
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         sender
     }
@@ -173,12 +177,14 @@ impl Got {
 
 /// The environment of every rig.
 pub fn env() -> Env {
-    [("ONLY_OFFICE_SECRET".into(), SECRET.into())].into_iter().collect()
+    [(OsString::from("ONLY_OFFICE_SECRET"), OsString::from(SECRET))].into_iter().collect()
 }
 
 /// A self-signed pair `<stem>.pem`, `<stem>.key`.
 pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
-    let made = rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    let made =
+        rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            .unwrap();
     std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
     std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
 }
@@ -211,7 +217,11 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
 }
 
 /// A TLS connection to any gateway; no certificate is too odd for it.
-pub async fn tls(to: SocketAddr, name: Option<&str>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+pub async fn tls(
+    to: SocketAddr,
+    name: Option<&str>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -273,7 +283,11 @@ impl LogLines {
     /// Every line so far.
     pub fn all(&self) -> Vec<Value> {
         let bytes = self.0.0.lock().unwrap();
-        bytes.split(|b| *b == b'\n').filter(|l| !l.is_empty()).map(|l| serde_json::from_slice(l).unwrap()).collect()
+        bytes
+            .split(|b| *b == b'\n')
+            .filter(|l| !l.is_empty())
+            .map(|l| serde_json::from_slice(l).unwrap())
+            .collect()
     }
 
     /// Waits for a line; fails the test when none comes within ten seconds.

@@ -80,7 +80,9 @@ fn report_pair(raw: &raw::Certificate, fault: &PairFault, context: &mut Context<
 
 fn patterns(names: &Spanned<Vec<Spanned<String>>>, context: &mut Context<'_>) -> Option<Vec<NamePattern>> {
     if names.get_ref().is_empty() {
-        context.report.fault(names.span(), "`tls.certificates.names` is empty; name the hosts this certificate serves");
+        context
+            .report
+            .fault(names.span(), "`tls.certificates.names` is empty; name the hosts this certificate serves");
         return None;
     }
     let parsed: Vec<Option<NamePattern>> = names
@@ -101,10 +103,14 @@ fn patterns(names: &Spanned<Vec<Spanned<String>>>, context: &mut Context<'_>) ->
 /// A name of two certificates: only the first would ever be served.
 fn report_twice(list: &[Spanned<raw::Certificate>], context: &mut Context<'_>) {
     let mut seen: Vec<String> = Vec::new();
-    for name in list.iter().filter_map(|entry| entry.get_ref().names.as_ref()).flat_map(|names| names.get_ref()) {
+    for name in
+        list.iter().filter_map(|entry| entry.get_ref().names.as_ref()).flat_map(|names| names.get_ref())
+    {
         let lower = name.get_ref().to_ascii_lowercase();
         if seen.contains(&lower) {
-            let message = format!("`tls.certificates.names`: \"{lower}\" stands there already; only the first would be served");
+            let message = format!(
+                "`tls.certificates.names`: \"{lower}\" stands there already; only the first would be served"
+            );
             context.report.fault(name.span(), message);
         }
         seen.push(lower);
@@ -120,7 +126,10 @@ fn report_not_in(chain: &[u8], names: Option<&Spanned<Vec<Spanned<String>>>>, co
         let host = name.get_ref().replacen('*', "any", 1);
         let Ok(host) = ServerName::try_from(host.as_str()) else { continue };
         if verify_server_name(&leaf, &host).is_err() {
-            let message = format!("`tls.certificates.names`: the certificate is not made out for {}; browsers will refuse it", name.get_ref());
+            let message = format!(
+                "`tls.certificates.names`: the certificate is not made out for {}; browsers will refuse it",
+                name.get_ref()
+            );
             context.report.warn(name.span(), message);
         }
     }
@@ -131,7 +140,9 @@ fn report_uncovered(pairs: &[Pair], public: &Public, context: &mut Context<'_>) 
     for url in public.iter().filter(|_| !pairs.is_empty()) {
         let host = url.get_ref().host();
         if !pairs.iter().flat_map(Pair::names).any(|name| name.covers(host)) {
-            let message = format!("`public_url`: no [[tls.certificates]] names {host}; requests for it are answered with 421");
+            let message = format!(
+                "`public_url`: no [[tls.certificates]] names {host}; requests for it are answered with 421"
+            );
             context.report.warn(url.span(), message);
         }
     }

@@ -6,8 +6,8 @@ use rustls::pki_types::pem::PemObject;
 use toml::Spanned;
 
 use super::Context;
-use crate::config::url::{HttpUrl, is_loopback};
 use crate::config::raw;
+use crate::config::url::{HttpUrl, is_loopback};
 use crate::relay::{Integrator, Scheme};
 
 /// Integrators, with their origins for frames.
@@ -39,7 +39,10 @@ fn origin(integrator: &Integrator) -> String {
 }
 
 /// Those of the file; RapidPM where the file has none. `integrators = []` means none at all.
-pub fn build(written: Option<&Spanned<Vec<Spanned<raw::Integrator>>>>, context: &mut Context<'_>) -> Integrators {
+pub fn build(
+    written: Option<&Spanned<Vec<Spanned<raw::Integrator>>>>,
+    context: &mut Context<'_>,
+) -> Integrators {
     let Some(list) = written else { return Integrators { built: vec![rapidpm()] } };
     let mut built: Vec<Integrator> = Vec::new();
     for entry in list.get_ref() {
@@ -80,13 +83,22 @@ fn integrator(raw: &raw::Integrator, roots: Vec<CertificateDer<'static>>) -> Opt
         prefix: raw.prefix.as_ref().map(|prefix| prefix.get_ref().0.clone()),
         connect: raw.connect.as_ref().map(|connect| connect.get_ref().0.clone()),
         roots,
-        hosts: raw.hosts.iter().flat_map(|list| list.get_ref()).map(|host| host.get_ref().0.clone()).collect(),
+        hosts: raw
+            .hosts
+            .iter()
+            .flat_map(|list| list.get_ref())
+            .map(|host| host.get_ref().0.clone())
+            .collect(),
     })
 }
 
 fn report(raw: &raw::Integrator, integrator: &Integrator, others: &[Integrator], context: &mut Context<'_>) {
-    if let Some(name) = raw.name.as_ref().filter(|_| others.iter().any(|other| other.name == integrator.name)) {
-        let message = format!("`integrators.name`: \"{}\" is taken already; the name stands in /relay/<name>/", integrator.name);
+    if let Some(name) = raw.name.as_ref().filter(|_| others.iter().any(|other| other.name == integrator.name))
+    {
+        let message = format!(
+            "`integrators.name`: \"{}\" is taken already; the name stands in /relay/<name>/",
+            integrator.name
+        );
         context.report.fault(name.span(), message);
     }
     let Some(url) = &raw.url else { return };

@@ -59,7 +59,9 @@ fn previous(raw: &raw::Jwt, present: Option<&Secret>, context: &mut Context<'_>)
     const MOST: usize = 8;
     let Some(list) = raw.previous.as_ref() else { return Some(Vec::new()) };
     if list.get_ref().len() > MOST {
-        let message = format!("`jwt.previous` has more than {MOST} secrets; each costs time on every token that is wrong");
+        let message = format!(
+            "`jwt.previous` has more than {MOST} secrets; each costs time on every token that is wrong"
+        );
         context.report.fault(list.span(), message);
     }
     let mut all = Vec::new();

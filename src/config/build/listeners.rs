@@ -16,7 +16,10 @@ pub fn build(server: &Part<raw::Server>, context: &mut Context<'_>) -> Fixed {
     let fixed = Fixed {
         https: addresses(server.https.as_ref(), everywhere(443)),
         http: addresses(server.http.as_ref(), everywhere(80)),
-        admin: server.admin.as_ref().map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), |admin| *admin.get_ref()),
+        admin: server
+            .admin
+            .as_ref()
+            .map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)), |admin| *admin.get_ref()),
         relay: addresses(server.relay.as_ref(), Vec::new()),
         workers: workers(server.workers.as_ref(), context),
     };
@@ -41,7 +44,10 @@ fn everywhere(port: u16) -> Vec<SocketAddr> {
     vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }
 
-fn addresses(written: Option<&Spanned<Vec<Spanned<SocketAddr>>>>, default: Vec<SocketAddr>) -> Vec<SocketAddr> {
+fn addresses(
+    written: Option<&Spanned<Vec<Spanned<SocketAddr>>>>,
+    default: Vec<SocketAddr>,
+) -> Vec<SocketAddr> {
     written.map_or(default, |list| list.get_ref().iter().map(|address| *address.get_ref()).collect())
 }
 
@@ -93,7 +99,8 @@ fn report_exposed(server: &raw::Server, fixed: &Fixed, context: &mut Context<'_>
     for relay in server.relay.iter().flat_map(|list| list.get_ref()) {
         let ip = relay.get_ref().ip();
         if is_everywhere(ip) || url::is_far(&ip.to_string()) {
-            let message = "`server.relay` is plain HTTP for the container; listen on the container's bridge alone";
+            let message =
+                "`server.relay` is plain HTTP for the container; listen on the container's bridge alone";
             context.report.warn(relay.span(), message);
         }
     }

@@ -120,7 +120,8 @@ impl Context<'_> {
         match read_small(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                self.report.fault(span, format!("`{key}`: {} cannot be read: {}", path.display(), why(&error)));
+                self.report
+                    .fault(span, format!("`{key}`: {} cannot be read: {}", path.display(), why(&error)));
                 None
             }
         }
@@ -132,7 +133,8 @@ impl Context<'_> {
         const OTHERS: u32 = 0o007;
         let bytes = self.read(key, path, span.clone())?;
         if std::fs::metadata(path).is_ok_and(|about| about.mode() & OTHERS != 0) {
-            let message = format!("`{key}`: every user of this machine can read {} (chmod o= it)", path.display());
+            let message =
+                format!("`{key}`: every user of this machine can read {} (chmod o= it)", path.display());
             self.report.warn(span, message);
         }
         Some(bytes)
@@ -196,7 +198,8 @@ impl Context<'_> {
     fn state(&mut self, state: Option<raw::State>) -> state::Settings {
         let Some(redis) = state.and_then(|state| state.redis) else { return state::Settings::Embedded };
         if url::is_far(&redis.get_ref().host) {
-            let message = "`state.redis` is reached without encryption, and not on this machine or a private network";
+            let message =
+                "`state.redis` is reached without encryption, and not on this machine or a private network";
             self.report.warn(redis.span(), message);
         }
         state::Settings::Redis(redis.into_inner().url)
@@ -206,7 +209,13 @@ impl Context<'_> {
         let connections = limits.connections.as_ref();
         let each = limits.connections_per_address.as_ref();
         let built = Limits {
-            connections: self.number("limits.connections", connections, 20_000, 1..=1_000_000, "each needs a file descriptor"),
+            connections: self.number(
+                "limits.connections",
+                connections,
+                20_000,
+                1..=1_000_000,
+                "each needs a file descriptor",
+            ),
             connections_per_address: self.number(
                 "limits.connections_per_address",
                 each,

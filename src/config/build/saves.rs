@@ -17,7 +17,9 @@ pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
     let raw = saves.get_ref();
     let directory = context.path(raw.directory.as_ref().map_or("/var/lib/rapidpm-gateway", |d| d.get_ref()));
     if let Some(written) = raw.directory.as_ref().filter(|_| directory.exists() && !directory.is_dir()) {
-        context.report.fault(written.span(), format!("`saves.directory`: {} is not a folder", directory.display()));
+        context
+            .report
+            .fault(written.span(), format!("`saves.directory`: {} is not a folder", directory.display()));
     }
     let built = Saves {
         directory,
@@ -55,7 +57,9 @@ fn size(key: &str, written: Option<&Spanned<Bytes>>, default: u64, context: &mut
     const LEAST: u64 = 1024;
     let Some(written) = written else { return default };
     if written.get_ref().0 < LEAST {
-        context.report.fault(written.span(), format!("`{key}` must be at least 1KiB: an empty document has more"));
+        context
+            .report
+            .fault(written.span(), format!("`{key}` must be at least 1KiB: an empty document has more"));
     }
     written.get_ref().0
 }

@@ -54,10 +54,13 @@ fn servers(raw: &raw::DocumentServer, context: &mut Context<'_>) -> Vec<Address>
     for server in list.get_ref() {
         let address = &server.get_ref().0;
         if servers.contains(address) {
-            context.report.fault(server.span(), "`document_server.servers`: this server stands there already");
+            context
+                .report
+                .fault(server.span(), "`document_server.servers`: this server stands there already");
         }
         if url::is_far(&address.host) {
-            let message = "`document_server.servers`: documents travel there without encryption; use a private network";
+            let message =
+                "`document_server.servers`: documents travel there without encryption; use a private network";
             context.report.warn(server.span(), message);
         }
         servers.push(address.clone());

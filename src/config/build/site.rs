@@ -32,7 +32,9 @@ pub type Public = Vec<Spanned<PublicUrl>>;
 
 /// `public_url`, else the environment's, else the production's.
 pub fn public_urls(written: Option<&Spanned<OneOrMore<String>>>, context: &mut Context<'_>) -> Public {
-    let Some(written) = written else { return vec![public_url_unwritten(context)].into_iter().flatten().collect() };
+    let Some(written) = written else {
+        return vec![public_url_unwritten(context)].into_iter().flatten().collect();
+    };
     let mut urls: Public = Vec::new();
     if written.get_ref().0.is_empty() {
         context.report.fault(written.span(), "`public_url` is an empty list; name at least one URL");
@@ -40,7 +42,8 @@ pub fn public_urls(written: Option<&Spanned<OneOrMore<String>>>, context: &mut C
     for text in &written.get_ref().0 {
         let Some(url) = public_url("public_url", text.get_ref(), text.span(), context) else { continue };
         if urls.iter().any(|other| other.get_ref().host_value() == url.host_value()) {
-            let message = format!("`public_url`: a URL of {}:{} stands there already", url.host(), url.port());
+            let message =
+                format!("`public_url`: a URL of {}:{} stands there already", url.host(), url.port());
             context.report.fault(text.span(), message);
         }
         urls.push(Spanned::new(text.span(), url));
@@ -52,7 +55,8 @@ fn public_url_unwritten(context: &mut Context<'_>) -> Option<Spanned<PublicUrl>>
     let text = match context.env.get(VARIABLE).map(|value| value.to_string_lossy().into_owned()) {
         Some(text) if !text.is_empty() => text,
         _ => {
-            let message = format!("`public_url` is not written and {VARIABLE} is not set; {PRODUCTION} is taken");
+            let message =
+                format!("`public_url` is not written and {VARIABLE} is not set; {PRODUCTION} is taken");
             context.report.warn(0..0, message);
             PRODUCTION.to_owned()
         }
@@ -83,7 +87,8 @@ pub fn build(
     let trusted_proxies = networks(server.trusted_proxies.as_ref());
     for everyone in server.trusted_proxies.iter().flat_map(|list| list.get_ref()) {
         if everyone.get_ref().prefix_len() == 0 {
-            let message = "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
+            let message =
+                "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
             context.report.warn(everyone.span(), message);
         }
     }
@@ -107,7 +112,10 @@ fn acme_challenge(written: Option<&Spanned<String>>, context: &mut Context<'_>) 
     let written = written?;
     let path = context.path(written.get_ref());
     if !path.is_dir() {
-        let message = format!("`server.acme_challenge`: there is no folder {}; challenges will not be found", path.display());
+        let message = format!(
+            "`server.acme_challenge`: there is no folder {}; challenges will not be found",
+            path.display()
+        );
         context.report.warn(written.span(), message);
     }
     Some(path)
@@ -118,14 +126,19 @@ fn hsts(written: Option<&Spanned<Sometimes>>, context: &mut Context<'_>) -> Opti
     const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
     let age = written.map_or(Some(HSTS), |hsts| hsts.get_ref().0)?;
     if let Some(written) = written.filter(|_| age > LONGEST) {
-        let message = format!("`headers.hsts` must be at most {}: browsers keep it that long", short(LONGEST));
+        let message =
+            format!("`headers.hsts` must be at most {}: browsers keep it that long", short(LONGEST));
         context.report.fault(written.span(), message);
     }
     HeaderValue::try_from(format!("max-age={}", age.as_secs())).ok()
 }
 
 /// `frame-ancestors` of what may show the editor in a frame. An empty list means nobody, as it says.
-fn frame_ancestors(headers: &raw::Headers, integrators: &Integrators, context: &mut Context<'_>) -> Option<HeaderValue> {
+fn frame_ancestors(
+    headers: &raw::Headers,
+    integrators: &Integrators,
+    context: &mut Context<'_>,
+) -> Option<HeaderValue> {
     let mut sources: Vec<String> = Vec::new();
     match &headers.frame_ancestors {
         None => {
@@ -136,13 +149,20 @@ fn frame_ancestors(headers: &raw::Headers, integrators: &Integrators, context: &
             for entry in list.get_ref() {
                 match ancestor(entry.get_ref(), integrators) {
                     Ok(Ancestors::Everybody) => {
-                        let message = "`headers.frame_ancestors`: \"*\" lets every page put the editor into a frame";
+                        let message =
+                            "`headers.frame_ancestors`: \"*\" lets every page put the editor into a frame";
                         context.report.warn(entry.span(), message);
                         return None;
                     }
                     Ok(Ancestors::These(more)) => sources.extend(more),
                     Err(wrong) => {
-                        report_wrong("headers.frame_ancestors", entry.get_ref(), wrong, entry.span(), context.report);
+                        report_wrong(
+                            "headers.frame_ancestors",
+                            entry.get_ref(),
+                            wrong,
+                            entry.span(),
+                            context.report,
+                        );
                     }
                 }
             }
@@ -180,7 +200,10 @@ fn ancestor(entry: &str, integrators: &Integrators) -> Result<Ancestors, Wrong> 
     }
     let known = ["self", "integrators"].into_iter().chain(integrators.names());
     let meant = nearest(entry.trim_matches('\''), known);
-    Err(Wrong::meaning("is neither \"self\", \"integrators\", the name of one, nor an origin such as \"https://rapidpm.uk\"", meant))
+    Err(Wrong::meaning(
+        "is neither \"self\", \"integrators\", the name of one, nor an origin such as \"https://rapidpm.uk\"",
+        meant,
+    ))
 }
 
 /// An origin as browsers write it: scheme, host, port and nothing behind.

@@ -8,7 +8,11 @@ use crate::config::suggest::nearest;
 use crate::sockets::{KeyBinding, Settings};
 
 /// Sockets with their cap, which stands in `[limits]`.
-pub fn build(sockets: &Part<raw::Sockets>, limits: &Part<raw::Limits>, context: &mut Context<'_>) -> Settings {
+pub fn build(
+    sockets: &Part<raw::Sockets>,
+    limits: &Part<raw::Limits>,
+    context: &mut Context<'_>,
+) -> Settings {
     let raw = sockets.get_ref();
     let mut origins: Vec<String> = Vec::new();
     let mut without_origin = false;
@@ -17,7 +21,9 @@ pub fn build(sockets: &Part<raw::Sockets>, limits: &Part<raw::Limits>, context: 
             Ok(None) => without_origin = true,
             Ok(Some(origin)) if origins.contains(&origin) => {}
             Ok(Some(origin)) => origins.push(origin),
-            Err(wrong) => report_wrong("sockets.origins", entry.get_ref(), wrong, entry.span(), context.report),
+            Err(wrong) => {
+                report_wrong("sockets.origins", entry.get_ref(), wrong, entry.span(), context.report)
+            }
         }
     }
     Settings {
@@ -41,6 +47,9 @@ fn allowed(entry: &str) -> Result<Option<String>, Wrong> {
         "none" => Ok(None),
         "*" => Err(Wrong::new("would let every page on the web open sockets; name the origins")),
         _ if entry.contains("://") => origin(entry).map(Some),
-        _ => Err(Wrong::meaning("is neither \"none\" nor an origin such as \"https://rapidpm.uk\"", nearest(entry, ["none"]))),
+        _ => Err(Wrong::meaning(
+            "is neither \"none\" nor an origin such as \"https://rapidpm.uk\"",
+            nearest(entry, ["none"]),
+        )),
     }
 }
