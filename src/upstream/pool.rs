@@ -15,8 +15,9 @@ use super::forward::Outgoing;
 /// The container's nginx closes an idle connection after 65 s (its default `keepalive_timeout`); a connection that
 /// is nearly that old is not worth the race.
 const IDLE: Duration = Duration::from_secs(55);
-/// Idle connections kept for each server on each core: more than a core has requests in flight in ordinary work.
-const MOST_IDLE: usize = 128;
+/// Idle connections kept for each server on each core: what a few HTTP/2 connections with all their streams need at
+/// once. Fewer would be closed and opened again under load; each costs a descriptor here and there.
+const MOST_IDLE: usize = 512;
 /// A Document Server stands on the same host or network: a connection takes microseconds, or something is wrong.
 const CONNECT: Duration = Duration::from_secs(3);
 
