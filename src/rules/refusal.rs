@@ -47,6 +47,42 @@ pub enum Refusal {
     WrongDoor,
 }
 
+/// Every name that [`Refusal::reason`] can give: label values that exist from the start.
+pub const REASONS: [&str; 32] = [
+    "path_not_absolute",
+    "path_broken_escape",
+    "path_forbidden_escape",
+    "path_control_byte",
+    "path_backslash",
+    "path_delimiter",
+    "path_not_utf8",
+    "path_double_encoded",
+    "path_above_root",
+    "path_title_dots",
+    "unknown_path",
+    "closed_path",
+    "switched_off",
+    "key_invalid",
+    "method_not_allowed",
+    "token_missing",
+    "token_ambiguous",
+    "token_malformed",
+    "token_too_large",
+    "token_algorithm",
+    "token_critical",
+    "token_signature",
+    "token_bad_time",
+    "token_expired",
+    "token_not_yet",
+    "misdirected_host",
+    "body_too_large",
+    "head_too_large",
+    "address_limit",
+    "connection_limit",
+    "document_limit",
+    "wrong_door",
+];
+
 /// Whose business a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
@@ -243,6 +279,46 @@ mod tests {
 
     fn token(fault: TokenFault) -> Refusal {
         Refusal::Token { fault, carrier: None }
+    }
+
+    #[test]
+    fn every_reason_is_on_the_list_and_none_twice() {
+        let by = Duration::ZERO;
+        let faults = [
+            TokenFault::Missing,
+            TokenFault::Ambiguous,
+            TokenFault::Malformed,
+            TokenFault::TooLarge,
+            TokenFault::Algorithm,
+            TokenFault::Critical,
+            TokenFault::Signature,
+            TokenFault::BadTime,
+            TokenFault::Expired { by },
+            TokenFault::NotYet { by },
+        ];
+        let others = [
+            Refusal::UnknownPath,
+            Refusal::ClosedPath,
+            Refusal::SwitchedOff(Switch::Wopi),
+            Refusal::KeyInvalid,
+            Refusal::Method(Methods::Read),
+            Refusal::Misdirected,
+            Refusal::BodyTooLarge,
+            Refusal::HeadTooLarge,
+            Refusal::AddressLimit,
+            Refusal::ConnectionLimit,
+            Refusal::DocumentLimit,
+            Refusal::WrongDoor,
+        ];
+        let paths = PathFault::ALL.map(Refusal::Path);
+        let mut all: Vec<_> =
+            paths.into_iter().chain(faults.map(token)).chain(others).map(Refusal::reason).collect();
+        let mut listed = REASONS.to_vec();
+        all.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(all, listed);
+        all.dedup();
+        assert_eq!(all, listed);
     }
 
     #[test]
