@@ -44,6 +44,8 @@ pub struct Rig {
 pub struct Setup {
     /// Host of `public_url`, with its path if it has one.
     pub public: &'static str,
+    /// Listens on a port that was free a moment ago, and names it in `public_url`: for browsers, which follow links.
+    pub port_in_url: bool,
     /// Names of the certificate.
     pub names: Vec<&'static str>,
     /// Further lines for tables of gateway.toml, by table: `("limits", "connections = 3")`. Table "" is the top.
@@ -58,6 +60,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             public: "localhost",
+            port_in_url: false,
             names: vec!["localhost"],
             lines: Vec::new(),
             tables: String::new(),
@@ -195,15 +198,16 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
     let names = setup.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let port = if setup.port_in_url { free_port() } else { 0 };
+    let public = if setup.port_in_url { format!("{}:{port}", setup.public) } else { setup.public.to_owned() };
     format!(
-        "public_url = \"https://{}\"\n{}\n\
-         [server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
+        "public_url = \"https://{public}\"\n{}\n\
+         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
          [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\
          [saves]\ndirectory = {:?}\n{}\n\
          [sockets]\n{}\n[limits]\n{}\n{}",
-        setup.public,
         lines(""),
         lines("server"),
         lines("jwt"),
@@ -214,6 +218,10 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         lines("limits"),
         setup.tables,
     )
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A TLS connection to any gateway; no certificate is too odd for it.
