@@ -38,7 +38,7 @@ pub fn check(args: &CheckArgs, env: &Env) -> ExitCode {
             if args.json {
                 out::say(&fine_json(&path, &loaded));
             } else {
-                loaded.warnings.iter().for_each(|warning| out::say(warning));
+                loaded.warnings.iter().for_each(out::say);
                 out::say(&Summary { path: &path, loaded: &loaded });
             }
             ExitCode::SUCCESS

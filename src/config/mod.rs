@@ -125,6 +125,18 @@ fn parse(path: &Path, text: String, env: &Env, tickets: &tls::Tickets) -> Result
     Err(not_toml(&mut source, table.get_ref(), &errors, report))
 }
 
+/// What the parser says, in words for somebody who does not write parsers.
+fn in_words(message: &str, word: Option<&str>) -> String {
+    match (message, word) {
+        ("duplicate key", Some(key)) => format!("`{key}` stands there already"),
+        ("string values must be quoted, expected literal string", Some(word)) => {
+            format!("a string needs quotes: \"{word}\"")
+        }
+        ("string values must be quoted, expected literal string", None) => "a string needs quotes".to_owned(),
+        (message, _) => message.replace(", expected", "; expected"),
+    }
+}
+
 /// Faults of a file that is no TOML. If the parser could make sense of the rest, keys and values are checked too.
 fn not_toml(
     source: &mut Source,
@@ -139,7 +151,7 @@ fn not_toml(
         // Of a value without quotes the parser knows the extent; after anything else the rest may be misread.
         sound &= error.message().starts_with("string values must be quoted") && !source.is_header(span.start);
         source.hide_rest_of_line(span.start);
-        report.fault(span.clone(), error.message().replace(", expected", "; expected"));
+        report.fault(span.clone(), in_words(error.message(), source.word(&span)));
         broken.push(span);
     }
     if sound {

@@ -69,6 +69,14 @@ impl Source {
         }
     }
 
+    /// What stands at a span, if it is a single word that may be shown.
+    pub fn word(&self, span: &Range<usize>) -> Option<&str> {
+        let word = self.text.get(span.clone())?;
+        let plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        let hidden = self.hidden.iter().any(|hidden| hidden.start < span.end && span.start < hidden.end);
+        ((1..=40).contains(&word.len()) && plain && !hidden).then_some(word)
+    }
+
     /// Line and column of a byte.
     pub fn place(&self, at: usize) -> Place {
         let at = self.boundary(at);
@@ -248,7 +256,8 @@ mod tests {
         let text = "secret = \"MARKMARK\" x = 5";
         let at = text.find("x =").unwrap();
         let mut s = source(text);
-        s.hidden = vec![9..19];
+        s.hidden.clear();
+        s.hidden.push(9..19);
         assert_eq!(s.quote(&(at..at + 1)), Quote { text: "secret = … x = 5".into(), from: 11, length: 1 });
     }
 

@@ -19,6 +19,7 @@ use toml::Spanned;
 
 use super::env::Env;
 use super::fault::Report;
+use super::read::Section;
 use super::{raw, url};
 use crate::live::{Fixed, Limits, Mode, Snapshot};
 use crate::ops::log;
@@ -40,8 +41,15 @@ pub struct Built {
 /// A section with its place; the defaults with no place where it is not written.
 type Part<T> = Spanned<T>;
 
-fn part<T: Default>(written: Option<Spanned<T>>) -> Part<T> {
-    written.unwrap_or_else(|| Spanned::new(0..0, T::default()))
+/// A section that is there but cannot be read counts as if every key were written: what it lacks is not known.
+fn part<T: Section>(section: Option<Spanned<T>>, written: &[&str]) -> Part<T> {
+    section.unwrap_or_else(|| {
+        let mut unwritten = T::default();
+        if written.contains(&T::TITLE) {
+            unwritten.written().extend(T::KEYS);
+        }
+        Spanned::new(0..0, unwritten)
+    })
 }
 
 /// Builds everything and reports whatever is wrong; `None` when there was a fault, here or before.
@@ -54,24 +62,28 @@ pub fn build(
 ) -> Option<Built> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = &mut Context { report, env, folder, files: Vec::new() };
-    let (server, headers, limits) = (part(file.server), part(file.headers), part(file.limits));
-    let document_server = part(file.document_server);
+    let (server, headers, limits) = (
+        part(file.server, &file.written),
+        part(file.headers, &file.written),
+        part(file.limits, &file.written),
+    );
+    let document_server = part(file.document_server, &file.written);
 
     let mode = context.mode(file.mode.as_ref());
     let fixed = listeners::build(&server, context);
     let drain = listeners::drain(&server, context);
-    let tokens = jwt::build(&part(file.jwt), context);
+    let tokens = jwt::build(&part(file.jwt, &file.written), context);
     let integrators = integrators::build(file.integrators.as_ref(), context);
     let public = site::public_urls(file.public_url.as_ref(), context);
-    let tls = certificates::build(&part(file.tls), &public, &fixed, tickets, context);
+    let tls = certificates::build(&part(file.tls, &file.written), &public, &fixed, tickets, context);
     let site = site::build(public, &server, &headers, &document_server, &integrators, context);
     let upstream = servers::build(&document_server, context);
-    let sockets = sockets::build(&part(file.sockets), &limits, context);
-    let saves = saves::build(&part(file.saves), context);
-    let archive = saves::archive(&part(file.archive), context);
+    let sockets = sockets::build(&part(file.sockets, &file.written), &limits, context);
+    let saves = saves::build(&part(file.saves, &file.written), context);
+    let archive = saves::archive(&part(file.archive, &file.written), context);
     let state = context.state(file.state.map(Spanned::into_inner));
     let limits = context.limits(limits.get_ref());
-    let log = log_settings(&part(file.log));
+    let log = log_settings(&part(file.log, &file.written));
 
     if !context.report.is_fine() {
         return None;
@@ -258,5 +270,12 @@ pub fn why(error: &io::Error) -> String {
 
 /// A duration as people write it.
 fn short(duration: Duration) -> String {
-    humantime::format_duration(duration).to_string()
+    let millis = duration.as_millis();
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
+        .into_iter()
+        .find(|(_, unit)| millis > 0 && millis % unit == 0)
+        .map_or_else(
+            || if millis == 0 { "0s".into() } else { format!("{millis}ms") },
+            |(name, unit)| format!("{}{name}", millis / unit),
+        )
 }
