@@ -75,7 +75,7 @@ fn find_among(named: Option<&Path>, env: &Env, usual: &[PathBuf]) -> Result<Path
          The gateway.toml that comes with the gateway explains every key; copy it to one of these places",
         looked.join(" and no ")
     );
-    Err(Faults::of_file(Path::new("gateway.toml"), message))
+    Err(Faults::of_file(Path::new(""), message))
 }
 
 /// Reads a configuration and everything it names. Start and reload both come through here.
@@ -147,7 +147,8 @@ fn not_toml(
     let mut broken = Vec::new();
     let mut sound = true;
     for error in errors {
-        let span = error.span().unwrap_or(0..0);
+        let mut span = error.span().unwrap_or(0..0);
+        span.end = span.end.max(span.start + 1); // the parser points between two characters sometimes
         // Of a value without quotes the parser knows the extent; after anything else the rest may be misread.
         sound &= error.message().starts_with("string values must be quoted") && !source.is_header(span.start);
         source.hide_rest_of_line(span.start);

@@ -20,6 +20,7 @@ use toml::Spanned;
 use super::env::Env;
 use super::fault::Report;
 use super::read::Section;
+use super::values::Prefix;
 use super::{raw, url};
 use crate::live::{Fixed, Limits, Mode, Snapshot};
 use crate::ops::log;
@@ -128,7 +129,9 @@ impl Context<'_> {
 
     /// Reads a small file that the configuration names. `None` after a fault has been reported.
     pub fn read(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
-        self.files.push(path.to_owned());
+        if !self.files.iter().any(|file| file == path) {
+            self.files.push(path.to_owned());
+        }
         match read_small(path) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
@@ -157,6 +160,18 @@ impl Context<'_> {
         for key in keys.iter().filter(|key| !written.contains(key)) {
             self.report.fault(span.clone(), format!("{section} needs `{key}`"));
         }
+    }
+
+    /// What stands before a token. Written without its space, no token would ever be found behind it.
+    fn prefix(&mut self, key: &str, written: Option<&Spanned<Prefix>>) -> Option<String> {
+        let written = written?;
+        let prefix = &written.get_ref().0;
+        if prefix.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            let message =
+                format!("`{key}` ends without a space: the token follows at once, as in \"{prefix}eyJ…\"");
+            self.report.warn(written.span(), message);
+        }
+        Some(prefix.clone())
     }
 
     /// A duration with its limits; `because` says why they are what they are.
@@ -273,7 +288,7 @@ fn short(duration: Duration) -> String {
     let millis = duration.as_millis();
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
         .into_iter()
-        .find(|(_, unit)| millis > 0 && millis % unit == 0)
+        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit))
         .map_or_else(
             || if millis == 0 { "0s".into() } else { format!("{millis}ms") },
             |(name, unit)| format!("{}{name}", millis / unit),
