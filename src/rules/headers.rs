@@ -179,3 +179,246 @@ fn addresses(client: &Client) -> (Option<HeaderValue>, Option<HeaderValue>) {
     }
     (HeaderValue::try_from(chain).ok(), address)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forwarded(url: &str) -> Forwarded {
+        Forwarded::new(
+            &PublicUrl::parse(url).unwrap(),
+            &[AUTHORIZATION, HeaderName::from_static("authorizationjwt")],
+        )
+    }
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        map
+    }
+
+    fn client(peer: &str, map: &HeaderMap, trusted: &str) -> Client {
+        let trusted: Vec<_> = trusted.parse().into_iter().collect();
+        Client::of(peer.parse().unwrap(), map, &trusted)
+    }
+
+    fn sent(lines: &[(&str, &str)], hop: Hop) -> Vec<String> {
+        let mut map = headers(lines);
+        let client = client("203.0.113.9", &map, "");
+        to_upstream(&mut map, &forwarded("https://office.example:8443/docs"), &client, hop);
+        let mut out: Vec<_> = map.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        out.sort();
+        out
+    }
+
+    const OURS: [&str; 5] = [
+        "host: office.example:8443",
+        "x-forwarded-for: 203.0.113.9",
+        "x-forwarded-host: office.example:8443/docs",
+        "x-forwarded-proto: https",
+        "x-real-ip: 203.0.113.9",
+    ];
+
+    const FORGED: [&str; 44] = [
+        "X-Forwarded-For",
+        "x-forwarded-for",
+        "X-FORWARDED-FOR",
+        "X_Forwarded_For",
+        "X-Forwarded_For",
+        "X-Forwarded-Host",
+        "x-forwarded-HOST",
+        "X_Forwarded_Host",
+        "X_FORWARDED-HOST",
+        "X-Forwarded-Proto",
+        "X_Forwarded_Proto",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X_Forwarded_Prefix",
+        "X-Forwarded-Server",
+        "X-Forwarded-Ssl",
+        "X-Forwarded-Scheme",
+        "X-Forwarded-By",
+        "X-Forwarded",
+        "X-Forwarded-Anything",
+        "Forwarded",
+        "X-Real-IP",
+        "X_Real_IP",
+        "CloudFront-Forwarded-Proto",
+        "Cloudfront_Forwarded_Proto",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Original-Host",
+        "X-Original-Forwarded-For",
+        "X-Original-Method",
+        "Front-End-Https",
+        "X-Url-Scheme",
+        "X-Scheme",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "X-Host",
+        "X-HTTP-Method-Override",
+        "Via",
+        "Proxy",
+        "Host",
+        "any_name",
+        "_",
+    ];
+
+    #[test]
+    fn what_a_client_says_about_itself_never_arrives() {
+        for name in FORGED {
+            for value in ["evil.example", "https, http", "127.0.0.1", ""] {
+                let forged = (name, value);
+                for lines in
+                    [&[forged][..], &[forged, forged], &[("accept", "a"), forged], &[forged, ("accept", "a")]]
+                {
+                    let mut got = sent(lines, Hop::Ordinary);
+                    got.retain(|line| line != "accept: a");
+                    assert_eq!(got, OURS, "{lines:?}");
+                }
+            }
+        }
+        let all: Vec<_> = FORGED.iter().map(|name| (*name, "evil.example")).collect();
+        assert_eq!(sent(&all, Hop::Ordinary), OURS);
+        let beside: Vec<_> = all
+            .iter()
+            .flat_map(|f| [("X-Forwarded-Host", "office.example"), *f, ("X-Real-IP", "1.1.1.1")])
+            .collect();
+        assert_eq!(sent(&beside, Hop::Ordinary), OURS);
+    }
+
+    #[test]
+    fn what_a_connection_says_about_itself_stays_on_it() {
+        let hop = [
+            ("connection", "keep-alive, X-One"),
+            ("connection", "x-two ,,\tX-THREE"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("x-two", "2"),
+            ("x-three", "3"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "trailers"),
+            ("trailer", "x"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAAA"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-authorization", "Basic eA=="),
+            ("expect", "100-continue"),
+        ];
+        assert_eq!(sent(&hop, Hop::Ordinary), OURS);
+        let mut answer = headers(&hop);
+        answer.insert("x-frame", HeaderValue::from_static("kept"));
+        to_client(&mut answer, Hop::Ordinary);
+        assert_eq!(answer, headers(&[("x-frame", "kept")]));
+    }
+
+    #[test]
+    fn no_connection_line_takes_away_what_is_checked() {
+        let kept = [
+            ("authorization", "Bearer t"),
+            ("authorizationjwt", "Bearer t"),
+            ("content-length", "3"),
+            ("content-type", "text/plain"),
+            ("content-encoding", "gzip"),
+            ("cookie", "a=b"),
+            ("origin", "https://a.example"),
+            ("range", "bytes=0-"),
+            ("sec-websocket-key", "x"),
+        ];
+        for (name, value) in kept {
+            for options in [
+                name.to_owned(),
+                format!("close, {}", name.to_uppercase()),
+                format!("{name},host,x-forwarded-host"),
+            ] {
+                let got =
+                    sent(&[(name, value), ("connection", "close"), ("connection", &options)], Hop::Ordinary);
+                let mut expected: Vec<_> = OURS.map(str::to_owned).into();
+                expected.push(format!("{name}: {value}"));
+                expected.sort();
+                assert_eq!(got, expected, "{options}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_ordinary_request_keeps_everything_else() {
+        let kept = [
+            ("accept", "*/*"),
+            ("accept-encoding", "gzip, br"),
+            ("cookie", "a"),
+            ("cookie", "b"),
+            ("if-none-match", "\"x\""),
+            ("range", "bytes=0-1"),
+            ("referer", "https://office.example/"),
+            ("user-agent", "x"),
+            ("sec-fetch-mode", "cors"),
+            ("priority", "u=1"),
+            ("x-requested-with", "x"),
+            ("traceparent", "00-0-0-00"),
+            ("content-length", "0"),
+            ("te-x", "1"),
+        ];
+        let mut expected: Vec<_> = OURS.map(str::to_owned).into();
+        expected.extend(kept.iter().map(|(n, v)| format!("{n}: {v}")));
+        expected.sort();
+        assert_eq!(sent(&kept, Hop::Ordinary), expected);
+    }
+
+    #[test]
+    fn an_upgrade_says_so_and_no_more() {
+        let lines = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket, h2c"),
+            ("sec-websocket-key", "k"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-extensions", "permessage-deflate"),
+        ];
+        let got = sent(&lines, Hop::Upgrade);
+        for expected in [
+            "connection: Upgrade",
+            "upgrade: websocket",
+            "sec-websocket-extensions: permessage-deflate",
+            "sec-websocket-key: k",
+        ] {
+            assert_eq!(got.iter().filter(|line| *line == expected).count(), 1, "{expected}");
+        }
+        assert_eq!(got.len(), OURS.len() + 5);
+        let mut answer = headers(&[
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-accept", "x"),
+            ("keep-alive", "1"),
+        ]);
+        to_client(&mut answer, Hop::Upgrade);
+        assert_eq!(answer.len(), 3);
+    }
+
+    #[test]
+    fn the_chain_holds_only_addresses_that_a_trusted_proxy_vouches_for() {
+        let table = [
+            ("203.0.113.9", "", "1.1.1.1", "203.0.113.9", "203.0.113.9"),
+            ("10.0.0.1", "10.0.0.0/8", "198.51.100.1", "198.51.100.1, 10.0.0.1", "198.51.100.1"),
+            (
+                "10.0.0.1",
+                "10.0.0.0/8",
+                "127.0.0.1, 198.51.100.1, 10.0.0.2",
+                "198.51.100.1, 10.0.0.2, 10.0.0.1",
+                "198.51.100.1",
+            ),
+        ];
+        for (peer, trusted, chain, expected, real) in table {
+            let mut map = headers(&[("x-forwarded-for", chain)]);
+            let client = client(peer, &map, trusted);
+            to_upstream(&mut map, &forwarded("https://a.example"), &client, Hop::Ordinary);
+            assert_eq!(map.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>(), [expected], "{peer} {chain}");
+            assert_eq!(map[X_REAL_IP], real);
+        }
+    }
+}

@@ -41,10 +41,11 @@ pub struct Authority<'r> {
 impl<'r> Authority<'r> {
     /// Reads `Host` or `:authority`. User names, paths, lists and spaces are no part of it.
     pub fn parse(text: &'r str) -> Result<Self, HostFault> {
-        let (host, port) = match text.strip_prefix('[').and_then(|rest| rest.find(']')) {
-            Some(end) => text.split_at(end + 2),
-            None => text.split_at(text.find(':').unwrap_or(text.len())),
+        let end = match text.starts_with('[') {
+            true => text.find(']').ok_or(HostFault::Name)? + 1,
+            false => text.find(':').unwrap_or(text.len()),
         };
+        let (host, port) = text.split_at(end);
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => None,
             None => return Err(HostFault::Name),

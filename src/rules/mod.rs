@@ -1,5 +1,6 @@
 //! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
 
+pub mod carrier;
 pub mod client;
 pub mod headers;
 pub mod host;
@@ -11,3 +12,6 @@ pub mod refusal;
 pub mod route;
 pub mod table;
 pub mod token;
+
+#[cfg(test)]
+mod seeded;

@@ -384,3 +384,160 @@ fn encode(segment: &str, out: &mut String) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_spelling() {
+        let table = [
+            // sent, forwarded, matched
+            ("/", "/", ""),
+            (
+                "/web-apps/apps/api/documents/api.js",
+                "/web-apps/apps/api/documents/api.js",
+                "/web-apps/apps/api/documents/api.js",
+            ),
+            ("/9.0.4-0ac7_f/web-apps/a.js", "/9.0.4-0ac7_f/web-apps/a.js", "/web-apps/a.js"),
+            ("/9.0.4.54/web-apps/a.js", "/9.0.4.54/web-apps/a.js", "/web-apps/a.js"),
+            ("/9.0.4-a/", "/9.0.4-a/", ""),
+            ("/9.0.4-a", "/9.0.4-a", "/9.0.4-a"),
+            ("/9.0.4-a/9.0.4-b/info", "/9.0.4-a/9.0.4-b/info", "/9.0.4-b/info"),
+            ("/9.0-a/info", "/9.0-a/info", "/9.0-a/info"),
+            ("/9.0.4-/info", "/9.0.4-/info", "/9.0.4-/info"),
+            ("/9.0.4|a/info", "/9.0.4%7Ca/info", "/9.0.4|a/info"),
+            ("/%39.0.4-a/info", "/9.0.4-a/info", "/info"),
+            ("//info//config", "/info/config", "/info/config"),
+            ("/x/../info/./config", "/info/config", "/info/config"),
+            ("/%69nfo/config", "/info/config", "/info/config"),
+            ("/x/%2e%2E/info/%2e/", "/info/", "/info"),
+            ("/INFO/Config/", "/INFO/Config/", "/INFO/Config"),
+            ("/info;x/config", "/info;x/config", "/info;x/config"),
+            ("/info%3bx", "/info;x", "/info;x"),
+            ("/a/.", "/a/", "/a"),
+            ("/a/b/..", "/a/", "/a"),
+            ("/a/..", "/", ""),
+            ("/...", "/...", "/..."),
+            ("/a%20b/%7Bx%7D", "/a%20b/%7Bx%7D", "/a b/{x}"),
+            ("/{x}\"", "/%7Bx%7D%22", "/{x}\""),
+            ("/ä", "/%C3%A4", "/ä"),
+            ("/%c3%a4", "/%C3%A4", "/ä"),
+            ("/100%25", "/100%25", "/100%"),
+            ("/%25%34", "/%254", "/%4"),
+            ("/cache/files/", "/cache/files/", "/cache/files"),
+            ("/cache/files/x/..", "!", ""),
+            ("/cache/files/data/k/Q1%2fQ2", "/cache/files/data/k/Q1%2fQ2", "/cache/files/data/k/Q1%2fQ2"),
+            ("//Cache/./files/%6b/%41%2f%5c", "/Cache/files/k/%41%2f%5c", "/Cache/files/k/%41%2f%5c"),
+            ("/printfile/k/%252f%3f%23;x", "/printfile/k/%252f%3f%23;x", "/printfile/k/%252f%3f%23;x"),
+            ("/printfile/k/a%01%7f", "/printfile/k/a%01%7f", "/printfile/k/a%01%7f"),
+            ("/printfile/k/..a", "/printfile/k/..a", "/printfile/k/..a"),
+        ];
+        for (sent, forward, matched) in table {
+            match canonical(sent) {
+                Ok(path) => assert_eq!((path.forward(), path.matchable()), (forward, matched), "{sent}"),
+                Err(fault) => assert_eq!((fault, "!"), (PathFault::TitleDots, forward), "{sent}"),
+            }
+        }
+    }
+
+    #[test]
+    fn refused() {
+        use PathFault::*;
+        let table = [
+            ("", NotAbsolute),
+            ("*", NotAbsolute),
+            ("info", NotAbsolute),
+            ("https://h/info", NotAbsolute),
+            ("/a%", BrokenEscape),
+            ("/a%2", BrokenEscape),
+            ("/a%zz", BrokenEscape),
+            ("/a%+1", BrokenEscape),
+            ("/a%u0069", BrokenEscape),
+            ("/a%00", ForbiddenEscape),
+            ("/a%0A", ForbiddenEscape),
+            ("/a%0d", ForbiddenEscape),
+            ("/a%2Fb", ForbiddenEscape),
+            ("/a%5cb", ForbiddenEscape),
+            ("/..%2f", ForbiddenEscape),
+            ("/a%09", Control),
+            ("/a%7f", Control),
+            ("/a b", Control),
+            ("/a\tb", Control),
+            ("/a\r\nb", Control),
+            ("/a\\b", Backslash),
+            ("/a?b", Delimiter),
+            ("/a#b", Delimiter),
+            ("/a%3fb", Delimiter),
+            ("/a%23b", Delimiter),
+            ("/%ff", NotUtf8),
+            ("/%c0%af", NotUtf8),
+            ("/%c0%ae%c0%ae/info", NotUtf8),
+            ("/%ed%a0%80", NotUtf8),
+            ("/%2569nfo", DoubleEncoded),
+            ("/%25%36%39nfo", DoubleEncoded),
+            ("/%252e%252e/info", DoubleEncoded),
+            ("/../info", AboveRoot),
+            ("/a/../../info", AboveRoot),
+            ("/%2e%2e/info", AboveRoot),
+            ("/9.0.4-a/../../info", AboveRoot),
+            ("/cache/files/%2e%2e", TitleDots),
+            ("/cache/files/..", TitleDots),
+            ("/cache/files/.", TitleDots),
+            ("/cache/files/..%2f", TitleDots),
+            ("/cache/files/..%2F..%2finfo", TitleDots),
+            ("/cache/files/x/%2e%2e%2f..%2finfo", TitleDots),
+            ("/CACHE//files/x/a%2f.%2e", TitleDots),
+            ("/cache/files/x/a%5c..%5cb", TitleDots),
+            ("/cache/files/x/a%2f./b", ForbiddenEscape),
+            ("/cache/files/x/a%00", ForbiddenEscape),
+            ("/cache/files/x/a%0a", ForbiddenEscape),
+            ("/cache/files/x/a%0D", ForbiddenEscape),
+            ("/cache/files/x/a%ff", NotUtf8),
+            ("/cache/files/x/a%", BrokenEscape),
+            ("/cache/files/x/a b", Control),
+            ("/cache/files/x/a\\b", Backslash),
+            ("/cache/files/x%2fy/a", ForbiddenEscape),
+            ("/cache/files/x%2f/", ForbiddenEscape),
+            ("/cache/filesx/a%2f", ForbiddenEscape),
+            ("/cache/files%2fa", ForbiddenEscape),
+            ("/cache/files;x/a%2f", ForbiddenEscape),
+            ("/printfile/k%2f", ForbiddenEscape),
+            ("/printfile/k;x/a%2f", ForbiddenEscape),
+            ("/printfile/k/a/b%2f", ForbiddenEscape),
+            ("/printfile/k/..%2f..%2finfo", TitleDots),
+            ("/9.0.4-a/printfile/k/a%3ftoken=x", Delimiter),
+            ("/9.0.4-a/cache/files/x/a%2f", ForbiddenEscape),
+            ("/9.0.4-a/cache/files/x/%252f", DoubleEncoded),
+        ];
+        for (sent, fault) in table {
+            assert_eq!(canonical(sent), Err(fault), "{sent}");
+        }
+    }
+
+    #[test]
+    fn plain_paths_are_borrowed() {
+        for plain in
+            ["/", "/a/b.js", "/doc/k_1=-./c/", "/9.0.4-a/sdkjs/x/y.js", "/a/..b/.c/d..", "/a;x/$&'()*+,=:@!~"]
+        {
+            let path = canonical(plain).unwrap();
+            assert!(matches!(path.forward, Cow::Borrowed(_)) && path.decoded.is_none(), "{plain}");
+        }
+    }
+
+    #[test]
+    fn document_keys() {
+        for key in ["a", "A-z_0.9=", "..", &"k".repeat(240)] {
+            assert!(is_document_key(key), "{key}");
+        }
+        for key in ["", "a/b", "a;x", "a%", "ä", "a b", "a|b", &"k".repeat(241)] {
+            assert!(!is_document_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn every_fault_has_its_own_name() {
+        let names: std::collections::HashSet<_> = PathFault::ALL.iter().map(|f| f.reason()).collect();
+        assert_eq!(names.len(), PathFault::ALL.len());
+    }
+}

@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use hyper::Method;
 
+use super::carrier::Carried;
 use super::route::{Matched, Route};
 use super::table::{Access, Carrier, Closed, RefusalShape};
-use super::token::{Carried, Settings, TokenFault, Verified};
+use super::token::{Settings, TokenFault, Verified};
 
 pub use super::refusal::{Answer, Refusal, Whose};
 
@@ -104,4 +105,180 @@ pub fn shape(matched: Option<&Matched<'_>>) -> RefusalShape {
 
 fn permit(matched: &Matched<'_>, proof: Proof) -> Permit {
     Permit { route: matched.route(), key: matched.key.map(Box::from), proof }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::HeaderMap;
+    use serde_json::json;
+
+    use super::super::path::canonical;
+    use super::super::route::{Switches, find};
+    use super::super::token::tests::{NOW, SECRET, at, settings, sign};
+    use super::*;
+
+    const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"];
+
+    /// Asks for `path` with a good token in every carrier there is.
+    fn ask(path: &str, method: &str, switches: Switches, token: Option<&str>) -> Result<Permit, Refusal> {
+        let path = canonical(path).map_err(Refusal::Path)?;
+        let matched = find(&path, switches);
+        let method = method.parse().unwrap();
+        let mut headers = HeaderMap::new();
+        let (mut query, mut body) = (String::new(), String::new());
+        if let Some(token) = token {
+            headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+            query = format!("token={token}&cmd={{\"tokenSession\":\"{token}\"}}");
+            body = json!({"token": token}).to_string();
+        }
+        let carried = Carried { headers: &headers, query: Some(&query), body: body.as_bytes() };
+        match matched.access {
+            Access::Token(_) => admit_token(&matched, &method, &carried, &settings(&[SECRET]), at(NOW)),
+            _ => admit_open(&matched, &method),
+        }
+    }
+
+    #[test]
+    fn methods_and_tokens_of_every_served_route() {
+        let token = sign(&json!({"c": "version"}));
+        let table = [
+            ("/web-apps/apps/api/documents/api.js", "GET HEAD", "GET HEAD"),
+            ("/9.0.4-a/sdkjs/word/sdk-all.js", "GET HEAD", "GET HEAD"),
+            ("/plugins.json", "GET HEAD", "GET HEAD"),
+            ("/cache/files/data/k/output.docx/a.docx", "GET HEAD", "GET HEAD"),
+            ("/upload/k", "POST", ""),
+            ("/downloadas/k", "POST", ""),
+            ("/savefile/k", "POST", ""),
+            ("/printfile/k/a.pdf", "GET HEAD", ""),
+            ("/downloadfile/k", "GET HEAD POST", ""),
+            ("/coauthoring/CommandService.ashx", "GET HEAD POST", ""),
+            ("/command", "POST", ""),
+            ("/ConvertService.ashx", "GET HEAD POST", ""),
+            ("/converter", "POST", ""),
+        ];
+        for (path, with, without) in table {
+            let passes = |token| {
+                METHODS
+                    .into_iter()
+                    .filter(|m| ask(path, m, Switches::default(), token).is_ok())
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            assert_eq!((passes(Some(&token)).as_str(), passes(None).as_str()), (with, without), "{path}");
+            let refusal = ask(path, "PUT", Switches::default(), Some(&token)).unwrap_err();
+            assert_eq!(refusal.reason(), "method_not_allowed", "{path}");
+        }
+    }
+
+    #[test]
+    fn closed_paths_take_no_method_and_no_token() {
+        let token = sign(&json!({"c": "version"}));
+        for path in [
+            "/info/config",
+            "/internal/cluster/inactive",
+            "/docbuilder",
+            "/ai-proxy",
+            "/hosting/discovery",
+            "/wopi/files/1",
+            "/lool/convert-to/x",
+            "/cool/convert-to/x",
+            "/example/",
+            "/welcome/",
+            "/dummyCallback",
+            "/meta/x",
+            "/baseurl",
+            "/index.html",
+            "/admin",
+            "/nosuch",
+            "/healthcheck",
+            "/",
+            "/robots.txt",
+            "/doc/k/c",
+        ] {
+            for spelling in [
+                path.to_owned(),
+                format!("/9.0.4-a{path}"),
+                path.to_uppercase(),
+                format!("{path}/"),
+                format!("/{path}"),
+                format!("/x/..{path}"),
+                format!("/web-apps/%2e%2e{path}"),
+                path.replace('o', "%6f"),
+                path.replace('o', "%256f"),
+                format!("{path};x"),
+            ] {
+                for method in METHODS {
+                    for token in [None, Some(token.as_str())] {
+                        let refusal =
+                            ask(&spelling, method, Switches::default(), token).expect_err(&spelling);
+                        assert_ne!(refusal.reason(), "token_missing", "{spelling}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_permit_says_what_it_was_given_for() {
+        let token = sign(&json!({"document": {"key": "k"}}));
+        let permit = ask("/upload/k", "POST", Switches::default(), Some(&token)).unwrap();
+        assert_eq!(
+            (permit.route(), permit.key(), permit.carrier()),
+            (Route::Upload, Some("k"), Some(Carrier::Bearer))
+        );
+        assert_eq!(
+            permit.verified().map(|v| (v.claims["document"]["key"].as_str(), v.secret_index)),
+            Some((Some("k"), 0))
+        );
+        let permit = ask("/fonts/000", "GET", Switches::default(), None).unwrap();
+        assert_eq!(
+            (permit.route(), permit.key(), permit.verified(), permit.carrier()),
+            (Route::Fonts, None, None, None)
+        );
+    }
+
+    #[test]
+    fn refusals_say_why_and_where() {
+        let all = Switches { docbuilder: true, ai_proxy: true, wopi: true, example: true };
+        let expired = sign(&json!({"exp": NOW - 61}));
+        let table = [
+            ("/command", "POST", Some("a.b.c"), "token_malformed", Some(Carrier::Body)),
+            ("/command", "POST", Some(expired.as_str()), "token_expired", Some(Carrier::Body)),
+            ("/upload/k", "POST", Some(expired.as_str()), "token_expired", Some(Carrier::Bearer)),
+            ("/savefile/k", "POST", Some(expired.as_str()), "token_expired", Some(Carrier::CmdSession)),
+            ("/printfile/k/a", "GET", Some(expired.as_str()), "token_expired", Some(Carrier::Query)),
+            ("/ai-proxy", "POST", Some("garbage"), "token_malformed", Some(Carrier::Bearer)),
+            ("/docbuilder", "POST", None, "token_missing", None),
+        ];
+        for (path, method, token, reason, carrier) in table {
+            match ask(path, method, all, token) {
+                Err(refusal @ Refusal::Token { carrier: found, .. }) => {
+                    assert_eq!((refusal.reason(), found), (reason, carrier), "{path}");
+                }
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_wrong_door_is_closed() {
+        let headers = HeaderMap::new();
+        let carried = Carried { headers: &headers, query: None, body: b"" };
+        for path in ["/doc/k/c", "/healthcheck", "/", "/fonts/000"] {
+            let path = canonical(path).unwrap();
+            let matched = find(&path, Switches::default());
+            let refusal =
+                admit_token(&matched, &Method::GET, &carried, &settings(&[SECRET]), at(NOW)).unwrap_err();
+            assert_eq!(refusal, Refusal::WrongDoor);
+        }
+        for (path, reason) in
+            [("/doc/k/c", "wrong_door"), ("/healthcheck", "wrong_door"), ("/downloadfile/k", "token_missing")]
+        {
+            let path = canonical(path).unwrap();
+            assert_eq!(
+                admit_open(&find(&path, Switches::default()), &Method::GET).unwrap_err().reason(),
+                reason
+            );
+        }
+    }
 }

@@ -47,6 +47,42 @@ pub enum Refusal {
     WrongDoor,
 }
 
+/// Every name that [`Refusal::reason`] can give: label values that exist from the start.
+pub const REASONS: [&str; 32] = [
+    "path_not_absolute",
+    "path_broken_escape",
+    "path_forbidden_escape",
+    "path_control_byte",
+    "path_backslash",
+    "path_delimiter",
+    "path_not_utf8",
+    "path_double_encoded",
+    "path_above_root",
+    "path_title_dots",
+    "unknown_path",
+    "closed_path",
+    "switched_off",
+    "key_invalid",
+    "method_not_allowed",
+    "token_missing",
+    "token_ambiguous",
+    "token_malformed",
+    "token_too_large",
+    "token_algorithm",
+    "token_critical",
+    "token_signature",
+    "token_bad_time",
+    "token_expired",
+    "token_not_yet",
+    "misdirected_host",
+    "body_too_large",
+    "head_too_large",
+    "address_limit",
+    "connection_limit",
+    "document_limit",
+    "wrong_door",
+];
+
 /// Whose business a refusal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
@@ -198,3 +234,146 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn token(fault: TokenFault) -> Refusal {
+        Refusal::Token { fault, carrier: None }
+    }
+
+    #[test]
+    fn every_reason_is_on_the_list_and_none_twice() {
+        let by = Duration::ZERO;
+        let faults = [
+            TokenFault::Missing,
+            TokenFault::Ambiguous,
+            TokenFault::Malformed,
+            TokenFault::TooLarge,
+            TokenFault::Algorithm,
+            TokenFault::Critical,
+            TokenFault::Signature,
+            TokenFault::BadTime,
+            TokenFault::Expired { by },
+            TokenFault::NotYet { by },
+        ];
+        let others = [
+            Refusal::UnknownPath,
+            Refusal::ClosedPath,
+            Refusal::SwitchedOff(Switch::Wopi),
+            Refusal::KeyInvalid,
+            Refusal::Method(Methods::Read),
+            Refusal::Misdirected,
+            Refusal::BodyTooLarge,
+            Refusal::HeadTooLarge,
+            Refusal::AddressLimit,
+            Refusal::ConnectionLimit,
+            Refusal::DocumentLimit,
+            Refusal::WrongDoor,
+        ];
+        let paths = PathFault::ALL.map(Refusal::Path);
+        let mut all: Vec<_> =
+            paths.into_iter().chain(faults.map(token)).chain(others).map(Refusal::reason).collect();
+        let mut listed = REASONS.to_vec();
+        all.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(all, listed);
+        all.dedup();
+        assert_eq!(all, listed);
+    }
+
+    #[test]
+    fn speaks_as_the_document_server_would() {
+        let expired = token(TokenFault::Expired { by: Duration::from_secs(61) });
+        let bad = token(TokenFault::Signature);
+        let (none, json, xml) = (None, Some("application/json"), Some("text/xml, */*"));
+        let table = [
+            // captures/http 17-25, 45-47, 50, 52-57; protocol.md 2.4
+            (bad, RefusalShape::Command, json, 200, "application/json", r#"{"error":6}"#),
+            (
+                token(TokenFault::Missing),
+                RefusalShape::Command,
+                none,
+                200,
+                "application/json",
+                r#"{"error":6}"#,
+            ),
+            (expired, RefusalShape::Command, none, 200, "application/json", r#"{"error":7}"#),
+            (
+                token(TokenFault::NotYet { by: Duration::ZERO }),
+                RefusalShape::Command,
+                none,
+                200,
+                "application/json",
+                r#"{"error":6}"#,
+            ),
+            (bad, RefusalShape::Convert, none, 200, "application/json; charset=UTF-8", r#"{"error":-8}"#),
+            (expired, RefusalShape::Convert, xml, 200, "application/json; charset=UTF-8", r#"{"error":-8}"#),
+            (bad, RefusalShape::ConvertXml, none, 200, "text/xml; charset=UTF-8", CONVERT_XML),
+            (expired, RefusalShape::ConvertXml, xml, 200, "text/xml; charset=UTF-8", CONVERT_XML),
+            (
+                bad,
+                RefusalShape::ConvertXml,
+                Some("text/html, Application/JSON;q=1"),
+                200,
+                "application/json; charset=UTF-8",
+                r#"{"error":-8}"#,
+            ),
+            (bad, RefusalShape::Forbidden, json, 403, "text/plain; charset=utf-8", "Forbidden"),
+            (expired, RefusalShape::Forbidden, json, 403, "text/plain; charset=utf-8", "Forbidden"),
+            (
+                Refusal::KeyInvalid,
+                RefusalShape::Forbidden,
+                none,
+                403,
+                "text/plain; charset=utf-8",
+                "Forbidden",
+            ),
+        ];
+        for (refusal, shape, accept, status, content_type, body) in table {
+            let answer = refusal.answer(shape, accept);
+            assert_eq!(
+                (answer.status.as_u16(), answer.content_type, &*answer.body),
+                (status, content_type, body),
+                "{refusal:?} {shape:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_problem_of_the_gateways_own() {
+        let table = [
+            (Refusal::Path(PathFault::TitleDots), 400, "path_title_dots"),
+            (Refusal::UnknownPath, 404, "unknown_path"),
+            (Refusal::ClosedPath, 404, "closed_path"),
+            (Refusal::SwitchedOff(Switch::DocBuilder), 404, "switched_off"),
+            (Refusal::Method(Methods::Write), 405, "method_not_allowed"),
+            (Refusal::Misdirected, 421, "misdirected_host"),
+            (Refusal::BodyTooLarge, 413, "body_too_large"),
+            (Refusal::HeadTooLarge, 431, "head_too_large"),
+            (Refusal::AddressLimit, 429, "address_limit"),
+            (Refusal::DocumentLimit, 429, "document_limit"),
+            (Refusal::ConnectionLimit, 503, "connection_limit"),
+            (Refusal::WrongDoor, 500, "wrong_door"),
+        ];
+        for (refusal, status, reason) in table {
+            for shape in [RefusalShape::Command, RefusalShape::Forbidden, RefusalShape::Gateway] {
+                let answer = refusal.answer(shape, None);
+                assert_eq!(
+                    (answer.status.as_u16(), answer.content_type),
+                    (status, "application/problem+json"),
+                    "{refusal:?}"
+                );
+                let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+                assert_eq!(
+                    (problem["reason"].as_str(), problem["status"].as_u64()),
+                    (Some(reason), Some(u64::from(status)))
+                );
+                assert!(problem["detail"].as_str().is_some_and(|d| d.len() > 10), "{refusal:?}");
+            }
+        }
+    }
+}

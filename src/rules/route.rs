@@ -315,3 +315,188 @@ pub fn own_path(raw: &str) -> Option<OwnPath<'_>> {
     }
     raw.strip_prefix("/saved/").map(|rest| OwnPath::Saved { rest })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::path::canonical;
+    use super::*;
+
+    fn found(path: &str, switches: Switches) -> (Route, Access, Option<String>) {
+        let path = canonical(path).unwrap();
+        let matched = find(&path, switches);
+        (matched.route(), matched.access, matched.key.map(str::to_owned))
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let table = [
+            ("/web-apps/apps/api/documents/api.js", Route::ApiJs, None),
+            ("/9.0.4-a/web-apps/apps/api/documents/api.js", Route::ApiJs, None),
+            ("/web-apps/apps/api/documents/api.js/x", Route::WebApps, None),
+            ("/9.0.4-a/web-apps/apps/documenteditor/main/index.html", Route::WebApps, None),
+            ("/sdkjs/word/sdk-all.js", Route::Sdkjs, None),
+            ("/sdkjs-plugins/v1/plugins.js", Route::SdkjsPlugins, None),
+            ("/fonts/000", Route::Fonts, None),
+            ("/dictionaries/en_GB/en_GB.aff", Route::Dictionaries, None),
+            ("/9.0.4-a/document_editor_service_worker.js", Route::ServiceWorker, None),
+            ("/9.0.4-a/plugins.json", Route::PluginsJson, None),
+            ("/themes.json/", Route::ThemesJson, None),
+            ("/cache/files/data/k1/output.docx/a.docx", Route::CacheFiles, None),
+            ("/doc/k1/c/", Route::Socket, Some("k1")),
+            ("/9.0.4-a/DOC/k1/C", Route::Socket, Some("k1")),
+            ("/upload/k1", Route::Upload, Some("k1")),
+            ("/downloadas/k1", Route::DownloadAs, Some("k1")),
+            ("/savefile/k1", Route::SaveFile, Some("k1")),
+            ("/printfile/k1/a.pdf", Route::PrintFile, Some("k1")),
+            ("/downloadfile/k1", Route::DownloadFile, Some("k1")),
+            ("/coauthoring/CommandService.ashx", Route::CommandService, None),
+            ("/command", Route::Command, None),
+            ("/CONVERTSERVICE.ASHX", Route::ConvertService, None),
+            ("/9.0.4-a/CoNvErTeR/", Route::Converter, None),
+            ("/docbuilder", Route::DocBuilder, None),
+            ("/ai-proxy", Route::AiProxy, None),
+            ("/ai-proxy/v1", Route::AiProxy, None),
+            ("/hosting/discovery", Route::Hosting, None),
+            ("/lool/convert-to/pdf", Route::ConvertTo, None),
+            ("/cool/convert-to/pdf", Route::ConvertTo, None),
+            ("/info/config", Route::Info, None),
+            ("/INFO", Route::Info, None),
+            ("/internal/cluster/inactive", Route::Internal, None),
+            ("/wopi/files/1", Route::WopiFiles, None),
+            ("/dummyCallback", Route::DummyCallback, None),
+            ("/baseurl", Route::BaseUrl, None),
+            ("/index.html", Route::IndexHtml, None),
+            ("/welcome/", Route::Welcome, None),
+            ("/example/editor", Route::Example, None),
+            ("/.well-known/acme-challenge/x", Route::AcmeChallenge, None),
+            ("/meta/x", Route::Meta, None),
+            ("/admin", Route::Admin, None),
+            ("/", Route::Root, None),
+            ("/robots.txt", Route::Robots, None),
+            ("/healthcheck", Route::Healthcheck, None),
+        ];
+        for (path, route, key) in table {
+            let (found, _, found_key) = found(path, Switches::default());
+            assert_eq!((found, found_key.as_deref()), (route, key), "{path}");
+        }
+        let seen = |route| table.iter().any(|(_, r, _)| *r == route);
+        let elsewhere = [Route::Relay, Route::Saved, Route::Unknown];
+        assert!(Route::all().all(|route| seen(route) != elsewhere.contains(&route)));
+    }
+
+    #[test]
+    fn what_is_in_no_row_is_unknown() {
+        let table = [
+            "/nosuch",
+            "/web-apps",
+            "/web-apps/",
+            "/fonts",
+            "/cache",
+            "/cache/files",
+            "/cache/files/",
+            "/cache/other/x",
+            "/plugins.json/x",
+            "/doc",
+            "/doc/k1",
+            "/doc/k1/d",
+            "/doc/k1/c/x",
+            "/doc/c",
+            "/upload",
+            "/upload/",
+            "/upload/k/x",
+            "/printfile/k",
+            "/printfile/k/a/b",
+            "/coauthoring",
+            "/coauthoring/x",
+            "/command/x",
+            "/command;x",
+            "/command.x",
+            "/commandx",
+            "/9.0.4-a/",
+            "/9.0.4-a",
+            "/9.0.4-a/9.0.4-b/command",
+            "/9.0.4|a/command",
+            "/relay/rapidpm/x",
+            "/saved/x",
+            "/RELAY/rapidpm/x",
+            "/%72elay/rapidpm/x",
+            "/info%20",
+            "/metrics",
+            "/api/metrics",
+        ];
+        for path in table {
+            let (route, access, _) =
+                found(path, Switches { docbuilder: true, ai_proxy: true, wopi: true, example: true });
+            assert_eq!((route, access), (Route::Unknown, Access::Closed(Closed::Unknown)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_key_outside_its_alphabet_is_refused_under_the_route_it_was_meant_for() {
+        for path in ["/doc/a%20b/c", "/upload/k;x", "/downloadas/%C3%A4", "/printfile/k%7C/a", "/doc/k%25/c"]
+        {
+            assert_eq!(found(path, Switches::default()).1, Access::Closed(Closed::KeyInvalid), "{path}");
+        }
+        let long = format!("/doc/{}/c", "k".repeat(241));
+        assert_eq!(found(&long, Switches::default()).1, Access::Closed(Closed::KeyInvalid));
+    }
+
+    #[test]
+    fn a_switch_opens_its_own_rows_and_no_other() {
+        let off = Switches::default();
+        let rows = [
+            ("/docbuilder", Switches { docbuilder: true, ..off }, Switch::DocBuilder),
+            ("/ai-proxy", Switches { ai_proxy: true, ..off }, Switch::AiProxy),
+            ("/hosting/discovery", Switches { wopi: true, ..off }, Switch::Wopi),
+            ("/example/", Switches { example: true, ..off }, Switch::Example),
+            ("/welcome/", Switches { example: true, ..off }, Switch::Example),
+        ];
+        for (path, _, switch) in rows {
+            assert_eq!(found(path, off).1, Access::Closed(Closed::Until(switch)), "{path}");
+            for (_, on, opens) in rows {
+                let access = found(path, on).1;
+                assert_eq!(!matches!(access, Access::Closed(_)), opens == switch, "{path} {on:?}");
+            }
+        }
+        assert!(matches!(found("/docbuilder", rows[0].1).1, Access::Token(_)), "never open, only to tokens");
+        assert!(
+            matches!(found("/ai-proxy", rows[1].1).1, Access::Token(_)),
+            "9.0.4 itself checks nothing here"
+        );
+        let all = Switches { docbuilder: true, ai_proxy: true, wopi: true, example: true };
+        for path in [
+            "/info/config",
+            "/internal/x",
+            "/baseurl",
+            "/index.html",
+            "/meta",
+            "/dummyCallback",
+            "/wopi/files/1",
+            "/cool/convert-to/pdf",
+        ] {
+            assert_eq!(found(path, all).1, Access::Closed(Closed::Always), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_rest_below_relay_and_saved_is_raw() {
+        let relay = |integrator, rest| Some(OwnPath::Relay { integrator, rest });
+        let table = [
+            ("/relay/rapidpm/a/b", relay("rapidpm", "a/b")),
+            ("/relay/rapidpm/", relay("rapidpm", "")),
+            ("/relay/r-p_1//..%2f%00;x", relay("r-p_1", "/..%2f%00;x")),
+            ("/saved/id/output.docx", Some(OwnPath::Saved { rest: "id/output.docx" })),
+            ("/relay/rapidpm", None),
+            ("/relay//x", None),
+            ("/relay/%72apidpm/x", None),
+            ("/relay/../info/config", None),
+            ("/Relay/rapidpm/x", None),
+            ("//relay/rapidpm/x", None),
+            ("/relayx/rapidpm/x", None),
+            ("/saved", None),
+        ];
+        for (path, expected) in table {
+            assert_eq!(own_path(path), expected, "{path}");
+        }
+    }
+}

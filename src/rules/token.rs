@@ -1,4 +1,4 @@
-//! Tokens: where a request carries one, whether its signature and its times hold. What a token may be used for is judged elsewhere.
+//! Whether a token's signature and times hold. Where a request carries it and what it may be used for is judged elsewhere.
 //!
 //! Verification accepts what the Document Server's accepts (protocol.md 2.2) and no more: the algorithm comes from the
 //! settings, never from the token, and nothing a token's head points to (`jwk jku x5u kid`) is ever acted on.
@@ -9,21 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use hyper::header::HeaderName;
 use jsonwebtoken::{DecodingKey, crypto};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::query::{self, QueryFault};
-use super::table::Carrier;
 use crate::secret::Secret;
 
 /// Largest token that is looked at. Real ones are below 10 KB (callbacks with a long history); verifying takes about 3 µs per KB.
 pub const MAX_TOKEN: usize = 64 * 1024;
-
-/// The prefix of [`Carrier::Bearer`], fixed by the Document Server (S: DocService/sources/fileuploaderservice.js:95-111).
-const BEARER: &str = "Bearer ";
 
 /// An algorithm that `[jwt] algorithms` may name: those with a shared secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,7 +83,7 @@ pub struct Settings {
     pub algorithms: Vec<Algorithm>,
     /// How far clocks may differ.
     pub leeway: Duration,
-    /// Where [`Carrier::Header`] looks.
+    /// Where [`super::table::Carrier::Header`] looks.
     pub header: HeaderName,
     /// What stands before a token there; compared with case, as the Document Server does.
     pub prefix: String,
@@ -217,6 +212,9 @@ impl Settings {
 
     fn algorithm(&self, head: &str) -> Result<Algorithm, TokenFault> {
         let head = decode_part(head)?;
+        if !head.starts_with(b"{") {
+            return Err(TokenFault::Malformed); // serde would also take a list for a struct
+        }
         let head: Head<'_> = serde_json::from_slice(&head).map_err(|_| TokenFault::Malformed)?;
         if head.crit.is_some() {
             return Err(TokenFault::Critical);
@@ -265,157 +263,295 @@ fn decode_part(part: &str) -> Result<Vec<u8>, TokenFault> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenFault::Malformed)
 }
 
-/// The parts of a request in which a token may be.
-#[derive(Debug, Clone, Copy)]
-pub struct Carried<'r> {
-    /// Its header fields.
-    pub headers: &'r HeaderMap,
-    /// Its query, without the question mark.
-    pub query: Option<&'r str>,
-    /// Its body, where the route has it inspected; else empty.
-    pub body: &'r [u8],
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use jsonwebtoken::EncodingKey;
+    use serde_json::json;
 
-impl<'r> Carried<'r> {
-    /// The token that the Document Server would look at, and where it was: the first carrier that holds one decides, and a bad
-    /// one there is not rescued by a good one further on (protocol.md 2.3).
-    pub fn find(
-        &self,
-        carriers: &[Carrier],
-        settings: &Settings,
-    ) -> Result<(Cow<'r, str>, Carrier), (TokenFault, Option<Carrier>)> {
-        for &carrier in carriers {
-            match self.look(carrier, settings) {
-                Ok(Some(token)) => return Ok((token, carrier)),
-                Ok(None) => {}
-                Err(fault) => return Err((fault, Some(carrier))),
-            }
-        }
-        Err((TokenFault::Missing, None))
+    use super::*;
+
+    /// The secret of the captured traffic (captures/README.md).
+    pub(in super::super) const SECRET: &str = "rig-secret-0123456789abcdef0123456789";
+    const OTHER: &str = "another-secret-0123456789abcdef012345";
+
+    /// Sunday, 22 November 2026, 04:00:21 UTC: when captures/http was taken.
+    pub(in super::super) const NOW: u64 = 1_795_320_021;
+
+    pub(in super::super) fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
     }
 
-    fn look(&self, carrier: Carrier, settings: &Settings) -> Result<Option<Cow<'r, str>>, TokenFault> {
-        match carrier {
-            Carrier::Header => {
-                find_header(self.headers, &settings.header, &settings.prefix).map(|t| t.map(Cow::Borrowed))
-            }
-            Carrier::Bearer => {
-                find_header(self.headers, &AUTHORIZATION, BEARER).map(|t| t.map(Cow::Borrowed))
-            }
-            Carrier::Query => find_query(self.query),
-            Carrier::Body => match find_body(self.body)? {
-                InBody::Token(token) => Ok(Some(Cow::Owned(token))),
-                InBody::None => Ok(None),
-                InBody::NotJson => find_query(self.query),
-            },
-            Carrier::CmdDownload => find_cmd(self.query, CmdToken::Any),
-            Carrier::CmdSession => find_cmd(self.query, CmdToken::Session),
+    pub(in super::super) fn settings(secrets: &[&str]) -> Settings {
+        Settings {
+            keys: secrets.iter().map(|s| VerifyingKey::new(&Secret::new(s.as_bytes().to_vec()))).collect(),
+            algorithms: vec![Algorithm::Hs256],
+            leeway: Duration::from_secs(60),
+            header: hyper::header::AUTHORIZATION,
+            prefix: "Bearer ".to_owned(),
         }
     }
-}
 
-/// The token in the field `name` behind `prefix`. Another prefix is no token, as for the Document Server; two fields of the
-/// name are refused, because Node would take the first or join them.
-pub fn find_header<'r>(
-    headers: &'r HeaderMap,
-    name: &HeaderName,
-    prefix: &str,
-) -> Result<Option<&'r str>, TokenFault> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(TokenFault::Ambiguous);
+    fn b64(text: impl AsRef<[u8]>) -> String {
+        URL_SAFE_NO_PAD.encode(text)
     }
-    match value.as_bytes().strip_prefix(prefix.as_bytes()) {
-        None | Some([]) => Ok(None),
-        Some(token) => std::str::from_utf8(token).map(Some).map_err(|_| TokenFault::Malformed),
+
+    /// Signs whatever head and payload say, with any algorithm.
+    fn sign_raw(head: &str, payload: &str, algorithm: Algorithm, secret: &str) -> String {
+        let signed = format!("{}.{}", b64(head), b64(payload));
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        let signature = crypto::sign(signed.as_bytes(), &key, algorithm.of_library()).unwrap();
+        format!("{signed}.{signature}")
     }
-}
 
-fn find_query(query: Option<&str>) -> Result<Option<Cow<'_, str>>, TokenFault> {
-    parameter(query, "token")
-}
-
-fn parameter<'q>(query: Option<&'q str>, name: &str) -> Result<Option<Cow<'q, str>>, TokenFault> {
-    query::value(query.unwrap_or_default(), name).map_err(|fault| match fault {
-        QueryFault::Repeated | QueryFault::Crowded => TokenFault::Ambiguous,
-        QueryFault::Undecodable => TokenFault::Malformed,
-    })
-}
-
-enum InBody {
-    Token(String),
-    None,
-    NotJson,
-}
-
-/// The body's `token`, as `JSON.parse(body.toString('utf8')).token` finds it (S: DocsCoServer.js:1504-1550). What JavaScript
-/// might parse and serde does not (lone surrogates, 1e999, deep nesting) is refused rather than taken for "not JSON": else the
-/// Document Server would check a token that was never looked at here.
-fn find_body(body: &[u8]) -> Result<InBody, TokenFault> {
-    #[derive(Deserialize)]
-    struct Fields {
-        token: Option<Value>,
+    pub(in super::super) fn sign(claims: &Value) -> String {
+        sign_raw(r#"{"alg":"HS256","typ":"JWT"}"#, &claims.to_string(), Algorithm::Hs256, SECRET)
     }
-    let text = String::from_utf8_lossy(body);
-    let start = text.trim_start_matches([' ', '\t', '\r', '\n']);
-    if start.starts_with('{') {
-        let fields: Fields = serde_json::from_str(start).map_err(|fault| match fault.is_data() {
-            true => TokenFault::Ambiguous, // `token` twice
-            false => TokenFault::Malformed,
-        })?;
-        return Ok(truthy_token(fields.token)?.map_or(InBody::None, InBody::Token));
+
+    fn verdict(token: &str) -> Result<Value, TokenFault> {
+        settings(&[SECRET]).verify(token, at(NOW)).map(|v| v.claims)
     }
-    match serde_json::from_str::<Value>(start) {
-        // JavaScript's falsy values are no parameters; the query is asked instead.
-        Ok(value) if !is_truthy(&value) => Ok(InBody::NotJson),
-        Ok(_) => Ok(InBody::None),
-        Err(_) if start.starts_with(|c: char| matches!(c, '[' | '"' | '-' | '0'..='9')) => {
-            Err(TokenFault::Malformed)
+
+    #[test]
+    fn real_tokens_get_the_document_servers_own_verdict() {
+        let ok = Ok(json!({"c": "version"}));
+        let table = [
+            // captures/http 14, 18, 19, 20, 21, 22, 23, 24
+            (
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiJ9.UQnS2wSSJnT4tWQ3ZiciG05VU6MrVUZDgdr5Bmk2QBk",
+                ok,
+            ),
+            (
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiJ9.atL8WHvGray-KilVquFB7iYCOcqrYjQp4la6FTzhNwY",
+                Err("token_signature"),
+            ),
+            (
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiIsImlhdCI6MTc5NTMxOTAyMSwiZXhwIjoxNzk1MzE5NTIxfQ.JAVrJ9_2yhhppbIc3hxUBjnyag__YaWL66UNo1OS4oE",
+                Err("token_expired"),
+            ),
+            (
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiIsImV4cCI6MTc5NTMxOTk5MX0.7bKJlfqVJT1jTuBPjsKvWw8OCpJHUcZA7-xjhywXbTM",
+                Ok(json!({"c": "version", "exp": 1_795_319_991})),
+            ),
+            (
+                "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiIsIm5iZiI6MTc5NTMyMDUyMX0.VDaFFmrjzXFQGVCAjm3jTu8kcws9mg_ronf7kqH0MBY",
+                Err("token_not_yet"),
+            ),
+            ("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJjIjoidmVyc2lvbiJ9.", Err("token_algorithm")),
+            // The Document Server takes HS512 as well; the gateway takes what the settings name.
+            (
+                "eyJhbGciOiJIUzUxMiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiJ9.vH0V7U7CXxMjwI1P_wmoyZ1kXcx4ORgKqyd54E52353ejTnyPkcfr3CtBZX7tlVsH_edZJNJIb6uNzbu19e3sw",
+                Err("token_algorithm"),
+            ),
+            ("abc", Err("token_malformed")),
+        ];
+        for (token, expected) in table {
+            assert_eq!(verdict(token).map_err(TokenFault::reason), expected, "{token}");
+            let mut all = settings(&[OTHER, SECRET]);
+            all.algorithms = Algorithm::ALL.into();
+            let hs512 = token.contains("HUxMi") || token.starts_with("eyJhbGciOiJIUzUxMi");
+            assert_eq!(all.verify(token, at(NOW)).is_ok(), expected.is_ok() || hs512, "{token}");
         }
-        Err(_) => Ok(InBody::NotJson),
     }
-}
 
-enum CmdToken {
-    Any,
-    Session,
-}
-
-fn find_cmd(query: Option<&str>, which: CmdToken) -> Result<Option<Cow<'_, str>>, TokenFault> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Cmd {
-        token_download: Option<Value>,
-        token_session: Option<Value>,
+    #[test]
+    fn times() {
+        let by = Duration::from_secs;
+        let table = [
+            (json!({}), Ok(())),
+            (json!({"exp": NOW + 1}), Ok(())),
+            (json!({"exp": NOW}), Ok(())),
+            (json!({"exp": NOW - 59}), Ok(())),
+            (json!({"exp": NOW - 60}), Err(TokenFault::Expired { by: by(60) })),
+            (json!({"exp": NOW - 61}), Err(TokenFault::Expired { by: by(61) })),
+            (json!({"exp": 0}), Err(TokenFault::Expired { by: by(NOW) })),
+            (json!({"exp": -1e300}), Err(TokenFault::Expired { by: Duration::MAX })),
+            (json!({"exp": 1e300}), Ok(())),
+            (json!({"exp": NOW as f64 + 0.5}), Ok(())),
+            (json!({"exp": NOW.to_string()}), Err(TokenFault::BadTime)),
+            (json!({"exp": null}), Err(TokenFault::BadTime)),
+            (json!({"exp": {}}), Err(TokenFault::BadTime)),
+            (json!({"nbf": NOW + 60}), Ok(())),
+            (json!({"nbf": NOW + 61}), Err(TokenFault::NotYet { by: by(61) })),
+            (json!({"nbf": "x"}), Err(TokenFault::BadTime)),
+            (json!({"nbf": NOW + 61, "exp": 0}), Err(TokenFault::NotYet { by: by(61) })),
+            (json!({"iat": NOW + 1_000_000, "aud": "someone else"}), Ok(())),
+        ];
+        for (claims, expected) in table {
+            assert_eq!(verdict(&sign(&claims)).map(|_| ()), expected, "{claims}");
+        }
+        assert!(
+            settings(&[SECRET]).verify(&sign(&json!({"exp": 1})), UNIX_EPOCH).is_ok(),
+            "a clock before 1970 panics nowhere"
+        );
     }
-    let Some(cmd) = parameter(query, "cmd")? else { return Ok(None) };
-    let cmd: Cmd = serde_json::from_str(&cmd).map_err(|_| TokenFault::Malformed)?;
-    let download = match which {
-        CmdToken::Any => truthy_token(cmd.token_download)?,
-        CmdToken::Session => None,
-    };
-    match download {
-        Some(token) => Ok(Some(Cow::Owned(token))),
-        None => Ok(truthy_token(cmd.token_session)?.map(Cow::Owned)),
-    }
-}
 
-/// The token in a JSON field: a falsy value is none, a truthy one that is no text is a bad one.
-fn truthy_token(value: Option<Value>) -> Result<Option<String>, TokenFault> {
-    match value {
-        Some(Value::String(token)) if !token.is_empty() => Ok(Some(token)),
-        Some(value) if is_truthy(&value) => Err(TokenFault::Malformed),
-        _ => Ok(None),
+    #[test]
+    fn older_secrets_count_and_say_which() {
+        let token = sign(&json!({"a": 1}));
+        let index = |secrets: &[&str]| settings(secrets).verify(&token, at(NOW)).map(|v| v.secret_index);
+        assert_eq!(index(&[SECRET, OTHER]), Ok(0));
+        assert_eq!(index(&[OTHER, "x", SECRET]), Ok(2));
+        assert_eq!(index(&[OTHER]), Err(TokenFault::Signature));
+        assert_eq!(index(&[]), Err(TokenFault::Signature));
     }
-}
 
-fn is_truthy(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(truth) => *truth,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(_) | Value::Object(_) => true,
+    #[test]
+    fn size() {
+        let fits = sign(&json!({"a": "x".repeat(48_000)}));
+        assert!(fits.len() < MAX_TOKEN && verdict(&fits).is_ok());
+        let large = sign(&json!({"a": "x".repeat(50_000)}));
+        assert_eq!(verdict(&large), Err(TokenFault::TooLarge));
+    }
+
+    #[test]
+    fn equal_claims_the_last_counts_as_in_javascript() {
+        let token = sign_raw(r#"{"alg":"HS256"}"#, r#"{"c":"info","c":"drop"}"#, Algorithm::Hs256, SECRET);
+        assert_eq!(verdict(&token), Ok(json!({"c": "drop"})));
+    }
+
+    /// Heads that ask for another check than the one that is made.
+    fn forged_heads() -> Vec<String> {
+        let mut heads: Vec<String> = [
+            "none",
+            "None",
+            "NONE",
+            "nOnE",
+            "",
+            "hs256",
+            "HS256 ",
+            " HS256",
+            "HS256\\u0000",
+            "HS1",
+            "RS256",
+            "PS256",
+            "ES256",
+            "EdDSA",
+            "HS384",
+            "HS512",
+            "ES256K",
+            "A128KW",
+            "dir",
+        ]
+        .iter()
+        .map(|alg| format!(r#"{{"alg":"{alg}","typ":"JWT"}}"#))
+        .collect();
+        for (name, value) in [
+            ("jwk", r#"{"kty":"oct","k":"YQ"}"#),
+            ("jku", r#""https://evil.example/k""#),
+            ("x5u", r#""https://evil.example/c""#),
+            ("x5c", r#"["MIIB"]"#),
+            ("kid", r#""../../../dev/null""#),
+            ("kid", r#""' UNION SELECT 'a"#),
+            ("b64", "false"),
+            ("zip", r#""DEF""#),
+        ] {
+            heads.push(format!(r#"{{"alg":"HS256","{name}":{value}}}"#));
+            heads.push(format!(r#"{{"alg":"none","{name}":{value}}}"#));
+        }
+        heads.extend(
+            [
+                "null",
+                "[]",
+                r#"["HS256",null]"#,
+                "\"HS256\"",
+                "{}",
+                r#"{"alg":null}"#,
+                r#"{"alg":["HS256"]}"#,
+                r#"{"alg":256}"#,
+                r#"{"typ":"JWT"}"#,
+                r#"{"alg":"HS256","alg":"none"}"#,
+                r#"{"alg":"none","alg":"HS256"}"#,
+                r#"{"ALG":"HS256"}"#,
+                "",
+                "{",
+                "{\"alg\":\"HS256\"}x",
+            ]
+            .map(str::to_owned),
+        );
+        heads
+    }
+
+    #[test]
+    fn three_hundred_forgeries_and_none_is_accepted() {
+        let payload = r#"{"c":"version"}"#;
+        let good = sign_raw(r#"{"alg":"HS256"}"#, payload, Algorithm::Hs256, SECRET);
+        assert!(verdict(&good).is_ok());
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let mut forged = Vec::new();
+        for head in forged_heads() {
+            let unsigned = format!("{}.{}", b64(&head), b64(payload));
+            forged.extend([
+                format!("{unsigned}."),
+                format!("{unsigned}.AA"),
+                format!("{unsigned}.{signature}"),
+                unsigned,
+            ]);
+            for secret in ["", "a", "\0", OTHER, "secret"] {
+                forged.push(sign_raw(&head, payload, Algorithm::Hs256, secret));
+            }
+        }
+        // Every head but the honest one is refused even when the signature is right, unless it only adds what is ignored.
+        for head in forged_heads()
+            .into_iter()
+            .filter(|h| !h.starts_with(r#"{"alg":"HS256",""#) || h.contains(r#""alg":"none""#))
+        {
+            forged.push(sign_raw(&head, payload, Algorithm::Hs256, SECRET));
+            forged.push(sign_raw(&head, payload, Algorithm::Hs512, SECRET));
+        }
+        for crit in [r#"["exp"]"#, r#"["b64"]"#, "[]", r#""exp""#, r#"["alg","typ"]"#] {
+            forged.push(sign_raw(
+                &format!(r#"{{"alg":"HS256","crit":{crit},"b64":true}}"#),
+                payload,
+                Algorithm::Hs256,
+                SECRET,
+            ));
+        }
+        for payload in ["", "null", "[]", "\"x\"", "1", "true", "{", "{}x", "{}{}", "\u{feff}{}"] {
+            forged.push(sign_raw(r#"{"alg":"HS256"}"#, payload, Algorithm::Hs256, SECRET));
+        }
+        forged.push(sign_raw(r#"{"alg":"HS256"}"#, payload, Algorithm::Hs384, SECRET));
+        forged.extend(
+            ["", ".", "..", "...", "a", "a.b", "a.b.c", "a.b.c.d", "🙂.🙂.🙂", " . . "].map(str::to_owned),
+        );
+        for edit in ["=", "==", "%3D", " ", "\n", "\t", "\0", ".", "A", "é", "+", "/"] {
+            forged.extend([
+                format!("{good}{edit}"),
+                format!("{edit}{good}"),
+                format!("{signed}{edit}.{signature}"),
+                good.replacen('.', &format!("{edit}."), 1),
+            ]);
+        }
+        forged.push(format!("Bearer {good}"));
+        for at in 0..good.len() {
+            // One letter of the token changed: the signature over head and payload, or the signature itself, no longer fits.
+            let mut bytes = good.clone().into_bytes();
+            bytes[at] = if bytes[at] == b'B' { b'C' } else { b'B' };
+            forged.push(String::from_utf8(bytes).unwrap());
+            forged.push(good[..at].to_owned());
+        }
+        assert!(forged.len() > 300, "{}", forged.len());
+        for token in &forged {
+            let fault = verdict(token).expect_err(token);
+            assert!(!fault.to_string().contains(token) || token.len() < 4, "the sentence holds the token");
+        }
+    }
+
+    #[test]
+    fn what_a_head_points_to_is_ignored() {
+        for extra in [
+            r#""kid":"a""#,
+            r#""jku":"https://a.example""#,
+            r#""jwk":{"kty":"oct","k":"YQ"}"#,
+            r#""x5u":"https://a.example""#,
+            r#""typ":"x""#,
+        ] {
+            let token = sign_raw(&format!(r#"{{"alg":"HS256",{extra}}}"#), "{}", Algorithm::Hs256, SECRET);
+            assert_eq!(verdict(&token), Ok(json!({})), "{extra}");
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        assert!(!format!("{:?}", settings(&[SECRET])).contains("rig"));
     }
 }
