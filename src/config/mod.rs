@@ -151,7 +151,7 @@ fn not_toml(
         span.end = span.end.max(span.start + 1); // the parser points between two characters sometimes
         // Of a value without quotes the parser knows the extent; after anything else the rest may be misread.
         sound &= error.message().starts_with("string values must be quoted") && !source.is_header(span.start);
-        source.hide_rest_of_line(span.start);
+        source.hide_unread_line(span.start, schema::is_near_key);
         report.fault(span.clone(), in_words(error.message(), source.word(&span)));
         broken.push(span);
     }

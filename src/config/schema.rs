@@ -86,6 +86,12 @@ pub fn report_unknown(
     None
 }
 
+/// Whether a word is a key of some section, or nearly: what follows it is then what that key holds.
+pub fn is_near_key(word: &str) -> bool {
+    let last = word.rsplit('.').next().unwrap_or(word);
+    nearest(last, SECTIONS.iter().flat_map(|(_, keys)| keys.iter().copied())).is_some()
+}
+
 /// Where a key belongs that is written correctly but in the wrong place.
 fn homes(key: &str, here: &str) -> Option<String> {
     let homes: Vec<&str> = SECTIONS

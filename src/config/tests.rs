@@ -438,6 +438,34 @@ fn nesting_without_end_is_refused() {
 }
 
 #[test]
+fn a_secret_in_the_wrong_place_is_never_quoted() {
+    let bench = Bench::new();
+    let text = format!(
+        "public_url = \"https://a.example\"\n\n[jwt]\nsecret = \"{MARKER}\"\nprevious = [\n  \"{MARKER}\",\n  {{ env = \"{MARKER}\" }},\n]\n\n\
+         [state]\nredis = \"redis://:{MARKER}@127.0.0.1\"\n\n[archive]\nkey = \"\"\"\n{MARKER}\n\"\"\"\n"
+    );
+    let mut random = fastrand::Rng::with_seed(14);
+    let places: Vec<usize> = (0..text.len()).filter(|at| !inside(&text, MARKER, *at)).collect();
+    for _ in 0..2_000 {
+        let mut bytes = text.clone().into_bytes();
+        let at = *random.choice(&places).unwrap();
+        match random.u8(0..3) {
+            0 => bytes[at] = random.u8(32..127),
+            1 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, *random.choice(b"\"'[]{}=\n.,#\\ ").unwrap()),
+        }
+        let text = String::from_utf8(bytes).unwrap();
+        let faults = bench.load(&text).unwrap_err().to_string();
+        assert!(!faults.contains(MARKER), "{text}\n{faults}");
+    }
+}
+
+/// Whether a byte belongs to an occurrence of `word`.
+fn inside(text: &str, word: &str, at: usize) -> bool {
+    text.match_indices(word).any(|(start, _)| (start..start + word.len()).contains(&at))
+}
+
+#[test]
 fn whatever_the_file_holds_nothing_panics() {
     let bench = Bench::new();
     let text = fs::read_to_string(folder("valid").join("everything.toml")).unwrap();
