@@ -76,7 +76,7 @@ impl Fault {
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "severity": self.severity,
-            "file": self.file,
+            "file": (!self.file.as_os_str().is_empty()).then_some(&self.file),
             "line": self.place().map(|p| p.line),
             "column": self.place().map(|p| p.column),
             "message": self.message,

@@ -8,8 +8,9 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use toml::Spanned;
 
+use super::context::value;
 use super::site::Public;
-use super::{Context, Part, value};
+use super::{Context, Part};
 use crate::config::raw;
 use crate::config::read::shown;
 use crate::live::Fixed;

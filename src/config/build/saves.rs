@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::{Context, Part, value};
+use super::context::value;
+use super::{Context, Part};
 use crate::config::raw;
 use crate::config::values::Bytes;
 use crate::relay::{Archive, Saves, Validate};

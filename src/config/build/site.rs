@@ -8,8 +8,9 @@ use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use toml::Spanned;
 
+use super::context::short;
 use super::integrators::Integrators;
-use super::{Context, Part, short};
+use super::{Context, Part};
 use crate::config::raw;
 use crate::config::read::{OneOrMore, Wrong, report_wrong, shown};
 use crate::config::suggest::nearest;
