@@ -3,7 +3,7 @@
 /// Pieces that such secrets are made of, in lower case, letters and digits only. Whatever consists of nothing else
 /// (`my_jwt_secret`, `Change-Me-Please!`, `your-256-bit-secret`) is well known, however long it is.
 const PIECES: &str = "\
-    a abc access admin an api app apple asdf at auth bar base64 baz bit bits callback change changed \
+    a abc abcdef abcdefghijklmnopqrstuvwxyz asdfghjkl qwertyuiop access admin an api app apple asdf at auth bar base64 baz bit bits callback change changed \
     changeit changeme code config default demo dev development docs document documentserver dont dragon \
     editor env example foo for gateway god guest hello here hmac hs hunter2 i iloveyou in insert is it \
     jwt key key1 least letmein local localhost login long love master me monkey my no none not null \
@@ -21,10 +21,16 @@ pub fn is_well_known(secret: &[u8]) -> bool {
     let plain: Vec<u8> =
         secret.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
     let Some(first) = secret.first() else { return true };
-    let repeated = secret.iter().all(|b| b == first);
+    let repeated = secret.iter().all(|b| b == first) || (1..=DIGITS).any(|block| repeats(secret, block));
+    let number = plain.len() < 2 * DIGITS && plain.iter().all(u8::is_ascii_digit);
     // What is left out above must not be what makes it strong.
     let others = secret.len() - plain.len();
-    repeated || (others <= plain.len() / 2 + 4 && consists_of_pieces(&plain))
+    repeated || number || (others <= plain.len() / 2 + 4 && consists_of_pieces(&plain))
+}
+
+/// Whether the same few bytes come three times or more, and nothing else.
+fn repeats(secret: &[u8], block: usize) -> bool {
+    secret.len() >= 3 * block && secret.iter().zip(&secret[block..]).all(|(a, b)| a == b)
 }
 
 /// Whether pieces, put one behind the other, make up the whole.
@@ -101,6 +107,10 @@ mod tests {
             "this-is-a-very-long-secret-key-for-jwt-signing",
             "replace-me-with-a-random-string",
             "secret123",
+            "123456789012345",
+            "01234567890123456789012345678901234567890",
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "correctcorrectcorrectcorrectcorrect",
             "rapidpm",
         ] {
             assert!(is_well_known(secret.as_bytes()), "{secret}");
