@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -23,11 +23,13 @@ pub struct Chromium {
     _profile: tempfile::TempDir,
 }
 
-/// A tab.
+/// A tab, or a frame in one.
 #[derive(Clone)]
 pub struct Tab {
     target: String,
     session: String,
+    /// Where expressions run: a frame's own world, else the page.
+    context: Option<u64>,
 }
 
 impl Chromium {
@@ -42,7 +44,7 @@ impl Chromium {
         let mut child = Command::new(program)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
             .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-            .args(["--disable-dev-shm-usage", "--ignore-certificate-errors", "--disable-web-security"])
+            .args(["--disable-dev-shm-usage", "--ignore-certificate-errors"])
             // Frames of other origins stay in their page's process, where a test can look into them.
             .args(["--disable-site-isolation-trials", "--disable-features=IsolateOrigins,site-per-process"])
             .args(["--remote-debugging-port=0", "--window-size=1100,700", "about:blank"])
@@ -65,11 +67,26 @@ impl Chromium {
         let target = made["targetId"].as_str().unwrap().to_owned();
         let attached =
             self.call(None, "Target.attachToTarget", json!({"targetId": target, "flatten": true})).await;
-        let tab = Tab { session: attached["sessionId"].as_str().unwrap().to_owned(), target };
+        let tab = Tab { session: attached["sessionId"].as_str().unwrap().to_owned(), target, context: None };
         // A tab in the background would have its timers slowed down.
         self.call(Some(&tab), "Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
         self.call(Some(&tab), "Page.navigate", json!({"url": url})).await;
         tab
+    }
+
+    /// The first frame of a page, once it is there: whatever its origin, a test may look into it.
+    pub async fn frame(&mut self, tab: &Tab) -> Tab {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let tree = self.call(Some(tab), "Page.getFrameTree", json!({})).await;
+            let frame = &tree["frameTree"]["childFrames"][0]["frame"];
+            if frame["url"].as_str().is_some_and(|url| url.starts_with("http")) {
+                let world =
+                    self.call(Some(tab), "Page.createIsolatedWorld", json!({"frameId": frame["id"]})).await;
+                return Tab { context: world["executionContextId"].as_u64(), ..tab.clone() };
+            }
+            assert!(Instant::now() < end, "the page never got a frame: {tree}");
+        }
     }
 
     /// Closes it, as a person does.
@@ -79,7 +96,10 @@ impl Chromium {
 
     /// The value of an expression; promises are awaited.
     pub async fn evaluate(&mut self, tab: &Tab, expression: &str) -> Value {
-        let parameters = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let mut parameters = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        if let Some(context) = tab.context {
+            parameters["contextId"] = context.into();
+        }
         let answer = self.call(Some(tab), "Runtime.evaluate", parameters).await;
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()

@@ -9,30 +9,32 @@ use chromium::{Chromium, Tab};
 use rig::{Rig, SECRET, Setup};
 use standin::{Integrator, Network, integrator};
 
-/// Text of the editor's frame. The editor is at another origin; the browser was started so that it can be looked into.
-const TEXT: &str = "document.querySelector('iframe').contentDocument.getElementById('text')";
+/// The text, in the editor's frame.
+const TEXT: &str = "document.getElementById('text')";
 
 async fn set_up() -> (Rig, Integrator) {
-    let server = standin::document_server::Options {
-        save_delay: std::time::Duration::from_millis(200),
-        ..Default::default()
-    };
-    let rig = Rig::with(Setup { port_in_url: true, server, ..Setup::default() }).await;
     let rapidpm = Integrator::start(integrator::Options {
-        gateway: format!("https://localhost:{}", rig.https.port()),
         secret: SECRET.into(),
-        network: Network::default().insecure(),
+        network: Network::default().insecure(), // the rig's certificate signs itself
         ..Default::default()
     })
     .await
     .unwrap();
+    let server = standin::document_server::Options {
+        save_delay: std::time::Duration::from_millis(200),
+        ..Default::default()
+    };
+    let tables = format!("[[integrators]]\nname = \"rapidpm\"\nurl = \"{}\"\n", rapidpm.url());
+    let rig = Rig::with(Setup { port_in_url: true, server, tables, ..Setup::default() }).await;
+    rapidpm.set_gateway(&format!("https://localhost:{}", rig.https.port()));
     (rig, rapidpm)
 }
 
 async fn open(chromium: &mut Chromium, rapidpm: &Integrator, user: &str) -> Tab {
     let tab = chromium.open(&format!("{}/edit?key=demo&user={user}", rapidpm.url())).await;
-    chromium.until(&tab, &format!("{TEXT} && !{TEXT}.disabled")).await;
-    tab
+    let editor = chromium.frame(&tab).await;
+    chromium.until(&editor, &format!("{TEXT} && !{TEXT}.disabled")).await;
+    editor
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The secret of every rig.
-pub const SECRET: &str = "it-secret-0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "7f3c91d0a2b84e65b1c7d92e40fa8136c05d";
 
 /// A gateway and what stands around it. Dropping it takes everything down.
 pub struct Rig {
@@ -189,7 +189,9 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
         rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
             .unwrap();
     std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
-    std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
+    let key = folder.join(format!("{stem}.key"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
