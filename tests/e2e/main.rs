@@ -1,5 +1,8 @@
 //! The demo's page in a real browser: what a person sees is what is promised.
 
+// A test that cannot go on fails loudly; the gateway itself never may.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod chromium;
 #[path = "../it/rig.rs"]
 #[expect(dead_code, reason = "the rig serves another binary as well")]
