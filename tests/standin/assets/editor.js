@@ -111,7 +111,7 @@
     license: () => message(introduction()),
     authChanges: ({ changes }) => { arriving.push(...changes.map(parse)); },
     auth: (data) => {
-      session = data.jwt; sessionId = data.sessionId; since = data.sessionTimeConnect; me = data.indexUser;
+      session = data.jwt || session; sessionId = data.sessionId; since = data.sessionTimeConnect; me = data.indexUser;
       attempts = 0;
       people(data.participants);
       show("good", "connected");

@@ -98,10 +98,10 @@ pub(crate) fn set(answer: &mut Answer, name: &'static str, value: &str) {
 
 /// nginx's last word: `Vary` and gzip where the type allows it, the client accepts it and no `Via` forbids it.
 pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
-    let Some(length) = answer.body().size_hint().exact().filter(|length| (20..16 << 20).contains(length))
-    else {
+    let length = answer.body().size_hint().exact();
+    if !length.is_some_and(|length| (20..16 << 20).contains(&length)) {
         return answer;
-    };
+    }
     let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kinds = [
         "text/plain",
@@ -114,7 +114,7 @@ pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
     ];
     let compressible =
         kinds.iter().any(|known| kind.starts_with(known)) && answer.status() != StatusCode::PARTIAL_CONTENT;
-    if !compressible || length == 0 || answer.status() == StatusCode::FOUND {
+    if !compressible || !matches!(answer.status().as_u16(), 200 | 403 | 404) {
         return answer;
     }
     set(&mut answer, "vary", "Accept-Encoding");
@@ -138,7 +138,12 @@ pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
         head.headers.insert("etag", weak);
     }
     // A stream without a known length, because nginx sends what it compresses in chunks.
-    Response::from_parts(head, Chunk(Some(packed.into())).boxed())
+    Response::from_parts(head, chunked(packed))
+}
+
+/// A body whose length is not told beforehand.
+pub(crate) fn chunked(bytes: impl Into<Bytes>) -> Body {
+    Chunk(Some(bytes.into())).boxed()
 }
 
 struct Chunk(Option<Bytes>);

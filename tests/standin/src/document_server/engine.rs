@@ -96,7 +96,9 @@ pub(super) async fn handle(
 /// A refusal of Engine.IO; it comes without a length.
 fn refused(code: u32, message: &str) -> Answer {
     let body = answer::object(&[("code", code.into()), ("message", message.into())]);
-    answer::answer(400, "application/json", body)
+    let mut answer = answer::answer(400, "application/json", "");
+    *answer.body_mut() = answer::chunked(body);
+    answer
 }
 
 fn text(kind: &str, body: String) -> Answer {

@@ -319,18 +319,29 @@ impl DocumentServer {
 
     /// Puts a file into the cache and gives the signed path and query under which it can be fetched for 15 minutes.
     pub fn cache(&self, key: &str, name: &str, bytes: impl Into<Vec<u8>>) -> String {
-        let stored = cache::put(&self.state, &format!("data/{key}/{name}"), bytes.into());
-        cache::link(&self.state, &stored, name, key, 900)
+        let stored = format!("data/{key}/{name}");
+        self.cache_as(&stored, bytes);
+        self.sign(&stored, name, key, 900)
+    }
+
+    /// Puts a file into the cache under a path of your own, such as `data/key_123/output.docx`.
+    pub fn cache_as(&self, stored: &str, bytes: impl Into<Vec<u8>>) {
+        cache::put(&self.state, stored, bytes.into());
+    }
+
+    /// Whether there is a file under this path in the cache.
+    pub fn cached(&self, stored: &str) -> bool {
+        self.state.files.lock().unwrap().contains_key(stored)
     }
 
     /// The signed path and query of a file of `size` bytes that is made while it is read.
     pub fn cache_sized(&self, key: &str, name: &str, size: u64) -> String {
-        cache::link(&self.state, &format!("data/{key}/size-{size}"), name, key, 900)
+        self.sign(&format!("data/{key}/size-{size}"), name, key, 900)
     }
 
-    /// A signed path and query with a time of your own, for links that have expired.
-    pub fn cache_link(&self, key: &str, name: &str, seconds: i64) -> String {
-        cache::link(&self.state, &format!("data/{key}/{name}"), name, key, seconds)
+    /// The signed path and query of a cached file, valid for `seconds`; negative makes a link whose time is over.
+    pub fn sign(&self, stored: &str, name: &str, shardkey: &str, seconds: i64) -> String {
+        cache::link(&self.state, stored, name, shardkey, seconds)
     }
 }
 

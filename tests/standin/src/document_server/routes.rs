@@ -136,6 +136,7 @@ fn welcome() -> Answer {
         "<!DOCTYPE html>\n<html><head><title>ONLYOFFICE</title></head><body>Document Server is running (a stand-in).</body></html>\n",
     );
     answer::set(&mut answer, "cache-control", "public, max-age=604800");
+    answer::set(&mut answer, "last-modified", "Tue, 29 Jul 2025 16:45:00 GMT");
     answer::set(&mut answer, "accept-ranges", "bytes");
     answer
 }
