@@ -3,13 +3,15 @@
 // The helpers of a test fail it loudly, like the test itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use standin::integrator::Reply;
-use standin::{DocumentServer, Fault, Integrator, document_server, integrator, token};
+use standin::{DocumentServer, Fault, Integrator, Network, document_server, integrator, token};
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 struct Answer {
     status: u16,
@@ -159,6 +161,13 @@ async fn faults_are_played_and_end() {
     assert!(ask(server.address(), "GET /plugins.json", "", b"").await.is_err());
     server.clear_faults();
     assert_eq!(get(&server, "/plugins.json", "").await.status, 200);
+    let path = server.cache_sized("k", "x.bin", 100_000);
+    server.fault_times("/cache/files", Fault::Cut(1000), 1);
+    let cut = get(&server, &path, "").await;
+    assert!(cut.has("content-length: 100000"));
+    assert_eq!(cut.body.len(), 1000);
+    let head = ask(server.address(), &format!("HEAD {path}"), "", b"").await.unwrap();
+    assert!(head.has("content-length: 100000") && head.body.is_empty());
     server.fault("/healthcheck", Fault::Stall);
     let stalled = tokio::time::timeout(Duration::from_millis(50), get(&server, "/healthcheck", "")).await;
     assert!(stalled.is_err());
@@ -272,4 +281,66 @@ async fn documents_and_pages_are_given_out() {
     let claims = token::verify(config["token"].as_str(), "standin-secret-0123456789abcdef01", &now).unwrap();
     assert_eq!(claims["document"]["key"], "demo");
     assert_eq!(get("/edit?key=none".into(), String::new()).await.status, 404);
+}
+
+#[tokio::test]
+async fn callbacks_go_over_tls_to_whom_the_server_trusts() {
+    let certificate = rcgen::generate_simple_self_signed(["rapidpm.test".to_owned()]).unwrap();
+    let chain = certificate.cert.pem().into_bytes();
+    let key = certificate.signing_key.serialize_pem().into_bytes();
+    let options = integrator::Options {
+        tls: Some((chain.clone(), key)),
+        public_url: "https://rapidpm.test".into(),
+        ..Default::default()
+    };
+    let integrator = Integrator::start(options).await.unwrap();
+    for trusted in [true, false] {
+        let mut network = Network::default().resolve("rapidpm.test:443", integrator.address());
+        if trusted {
+            network = network.trust_pem(&chain);
+        }
+        let server =
+            DocumentServer::start(document_server::Options { network, ..Default::default() }).await.unwrap();
+        let token = integrator.open_token("demo", ("ann", "Ann"), "edit");
+        let stream = TcpStream::connect(server.address()).await.unwrap();
+        let url = format!("ws://{}/doc/demo/c/?EIO=4&transport=websocket", server.address());
+        let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let connect = format!("40{}", json!({"token": token}));
+        let auth = format!("42{}", json!(["message", {"type": "auth", "jwtOpen": token, "openCmd": {}}]));
+        for packet in [&connect, &auth] {
+            socket.send(Message::text(packet.as_str())).await.unwrap();
+        }
+        let sent = server.wait_for_sent(|sent| sent.status == 1).await;
+        assert_eq!(sent.answer.is_ok(), trusted, "{sent:?}");
+        assert_eq!(server.packets()[0].packet, connect);
+        assert_eq!(server.wait_for_packet(|heard| heard.packet.starts_with("42")).await.length, auth.len());
+    }
+    assert_eq!(integrator.callbacks().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_of_many_megabytes_passes() {
+    let server = server().await;
+    let integrator = Integrator::start(integrator::Options::default()).await.unwrap();
+    let token = integrator.open_token("demo", ("ann", "Ann"), "edit");
+    let stream = TcpStream::connect(server.address()).await.unwrap();
+    let url = format!("ws://{}/doc/demo/c/?EIO=4&transport=websocket", server.address());
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let text = "x".repeat(20 << 20);
+    let changes = json!([json!({"p": 0, "d": 0, "i": text}).to_string()]).to_string();
+    let packets = [
+        format!("40{}", json!({"token": token})),
+        format!("42{}", json!(["message", {"type": "auth", "jwtOpen": token, "openCmd": {}}])),
+    ];
+    for packet in packets {
+        socket.send(Message::text(packet)).await.unwrap();
+    }
+    let mut opened = false;
+    while !opened {
+        opened = socket.next().await.unwrap().unwrap().to_text().unwrap().contains("documentOpen");
+    }
+    let save = format!("42{}", json!(["message", {"type": "saveChanges", "changes": changes}]));
+    socket.send(Message::text(save)).await.unwrap();
+    while !socket.next().await.unwrap().unwrap().to_text().unwrap().contains("unSaveLock") {}
+    assert!(server.text("demo").unwrap().len() > 20 << 20);
 }

@@ -73,6 +73,7 @@ pub(super) async fn handle(
     }
     let old = target.field("EIO").as_deref() != Some("4");
     let seat = Seat {
+        key,
         shardkey: target.field("shardkey").unwrap_or_default(),
         base: host::base(request.headers()),
         engine: state.sid(),

@@ -98,6 +98,17 @@ pub struct Sent {
     pub answer: Result<(u16, String), String>,
 }
 
+/// A packet that an editor sent, such as `40{…}` or `42["message",{…}]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The key in the path of its socket.
+    pub key: String,
+    /// The packet without its transport; cut after 64 KiB.
+    pub packet: String,
+    /// How long it was.
+    pub length: usize,
+}
+
 /// Everything that outlives a kill: what a real server keeps in its database and on its disk.
 pub(crate) struct State {
     pub options: Options,
@@ -109,6 +120,7 @@ pub(crate) struct State {
     pub forgotten: tokio::sync::watch::Sender<BTreeMap<String, Vec<u8>>>,
     pub outputs: Mutex<HashMap<String, Vec<u8>>>,
     pub sent: tokio::sync::watch::Sender<Vec<Sent>>,
+    pub heard: tokio::sync::watch::Sender<Vec<Heard>>,
     pub polls: Mutex<HashMap<String, engine::Poll>>,
     pub sockets: AtomicU64,
     counter: AtomicU64,
@@ -132,6 +144,19 @@ impl State {
         );
         id.truncate(15);
         format!("{id}{number:05}")
+    }
+
+    /// Remembers a packet for tests that look at what came through.
+    pub fn note_packet(&self, key: &str, packet: &str) {
+        self.heard.send_if_modified(|all| {
+            let room = all.len() < 4096;
+            if room {
+                let first = &packet.as_bytes()[..packet.len().min(64 * 1024)];
+                let kept = String::from_utf8_lossy(first).into_owned();
+                all.push(Heard { key: key.to_owned(), packet: kept, length: packet.len() });
+            }
+            room
+        });
     }
 
     pub fn seconds(&self) -> u64 {
@@ -167,6 +192,7 @@ impl DocumentServer {
             forgotten: tokio::sync::watch::Sender::new(BTreeMap::new()),
             outputs: Mutex::default(),
             sent: tokio::sync::watch::Sender::new(Vec::new()),
+            heard: tokio::sync::watch::Sender::new(Vec::new()),
             polls: Mutex::default(),
             sockets: AtomicU64::new(0),
             counter: AtomicU64::new(1),
@@ -266,6 +292,19 @@ impl DocumentServer {
     /// The first 256 KiB of a connection, byte for byte, for tests of exact framing.
     pub fn wire(&self, connection: u64) -> Vec<u8> {
         self.state.record.wire(connection)
+    }
+
+    /// The first 4096 packets of all sockets, in the order in which they came.
+    pub fn packets(&self) -> Vec<Heard> {
+        self.state.heard.borrow().clone()
+    }
+
+    /// Waits until a packet that fits has come, or has already.
+    pub async fn wait_for_packet(&self, fits: impl Fn(&Heard) -> bool) -> Heard {
+        let mut news = self.state.heard.subscribe();
+        let all =
+            news.wait_for(|all| all.iter().any(&fits)).await.expect("the state lives as long as its server");
+        all.iter().find(|heard| fits(heard)).cloned().expect("just found")
     }
 
     /// The text of an open document.

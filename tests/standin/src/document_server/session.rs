@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// Where a session came in; the key of its path does not matter, the token's key decides.
+/// Where a session came in.
 pub(super) struct Seat {
+    /// The key of the path; which document it is, the token decides.
+    pub key: String,
     pub shardkey: String,
     pub base: String,
     pub engine: String,
@@ -92,6 +94,7 @@ impl Session {
     }
 
     fn packet(&mut self, packet: &str) -> Flow {
+        self.state.note_packet(&self.seat.key, packet);
         match packet.as_bytes() {
             [b'4', b'0', ..] if self.sid.is_none() => self.connect(&packet[2..]),
             [b'4', b'2', ..] if self.sid.is_some() => self.event(&packet[2..]),
