@@ -42,10 +42,12 @@ pub struct Rig {
 
 /// What a rig starts with; `..Setup::default()` for the rest.
 pub struct Setup {
-    /// Host of `public_url`, with its path if it has one.
+    /// Host of `public_url`, with its path if it has one. Several, separated by spaces, make a list.
     pub public: &'static str,
     /// Names of the certificate.
     pub names: Vec<&'static str>,
+    /// Names of further certificates, each with a pair of its own.
+    pub more_names: Vec<Vec<&'static str>>,
     /// Further lines for tables of gateway.toml, by table: `("limits", "connections = 3")`. Table "" is the top.
     pub lines: Vec<(&'static str, String)>,
     /// Further tables, as text at the end.
@@ -59,6 +61,7 @@ impl Default for Setup {
         Self {
             public: "localhost",
             names: vec!["localhost"],
+            more_names: Vec::new(),
             lines: Vec::new(),
             tables: String::new(),
             server: Options::default(),
@@ -78,6 +81,9 @@ impl Rig {
             DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path(), "rig", &setup.names);
+        for (at, names) in setup.more_names.iter().enumerate() {
+            certificate(folder.path(), &format!("more-{at}"), names);
+        }
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
         let loaded =
@@ -194,18 +200,27 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
-    let names = setup.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = quoted(&setup.names);
+    let public = setup.public.split(' ').map(|host| format!("\"https://{host}\"")).collect::<Vec<_>>();
+    let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
+        let names = quoted(names);
+        format!(
+            "[[tls.certificates]]\nnames = [{names}]\nchain = \"more-{at}.pem\"\nkey = \"more-{at}.key\"\n"
+        )
+    });
     format!(
-        "public_url = \"https://{}\"\n{}\n\
+        "public_url = [{}]\n{}\n\
          [server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
-         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n\
+         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\
          [saves]\ndirectory = {:?}\n{}\n\
          [sockets]\n{}\n[limits]\n{}\n{}",
-        setup.public,
+        public.join(", "),
         lines(""),
         lines("server"),
+        pairs.collect::<String>(),
         lines("jwt"),
         lines("document_server"),
         folder.join("saves"),
