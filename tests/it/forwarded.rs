@@ -4,6 +4,7 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::{HeaderName, HeaderValue};
 use standin::{Received, token};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::raw::{Answer, Client};
 use crate::rig::{Got, Rig, SECRET, Setup};
@@ -444,4 +445,45 @@ async fn answers_pass_over_http2_as_over_http1() {
             assert_eq!(got.header(gone), None);
         }
     }
+}
+
+/// A server that gives every request but the probe's the same answer.
+async fn canned(answer: &'static str) -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while stream.read_buf(&mut read).await.is_ok_and(|n| n > 0) {
+                    while let Some(end) = read.windows(4).position(|w| w == b"\r\n\r\n") {
+                        let probe = read.starts_with(b"GET /healthcheck ");
+                        read.drain(..end + 4);
+                        let well = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue";
+                        stream.write_all(if probe { well } else { answer }.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_the_servers_connection_says_about_itself_stays_on_it() {
+    let answer = "HTTP/1.1 200 OK\r\nConnection: X-One\r\nX-One: 1\r\nX-Two: 2\r\nKeep-Alive: timeout=5\r\n\
+        connection: x-two , keep-alive\r\nProxy-Connection: keep-alive\r\nProxy-Authenticate: Basic\r\n\
+        X-Kept: 1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nUpgrade: h2c\r\nX-TWO: 3\r\n\
+        Trailer: x\r\nContent-Length: 2\r\nVary: Accept-Encoding\r\n\r\nok";
+    let rig = Rig::with(Setup { upstream: Some(canned(answer).await), ..Setup::default() }).await;
+    let expected = ["content-length", "date", "set-cookie", "set-cookie", "vary", "x-kept", "x-request-id"];
+    let got = Client::of(&rig).get(TARGET, "").await;
+    let mut names: Vec<_> = got.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!((got.text(), names), ("ok", expected.to_vec()));
+    let request = Request::get(format!("https://localhost{TARGET}")).body(Full::default()).unwrap();
+    let got = Got::from(rig.h2().await.send_request(request).await.unwrap()).await;
+    let mut names: Vec<_> = got.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!((got.text(), names), ("ok", expected.to_vec()));
 }

@@ -54,6 +54,8 @@ pub struct Setup {
     pub tables: String,
     /// The stand-in's options; secret and links are set by the rig.
     pub server: Options,
+    /// Another server to stand behind the gateway, for answers that the stand-in would never give.
+    pub upstream: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -65,6 +67,7 @@ impl Default for Setup {
             lines: Vec::new(),
             tables: String::new(),
             server: Options::default(),
+            upstream: None,
         }
     }
 }
@@ -85,7 +88,8 @@ impl Rig {
             certificate(folder.path(), &format!("more-{at}"), names);
         }
         let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
+        std::fs::write(&file, toml(&setup, setup.upstream.unwrap_or(server.address()), folder.path()))
+            .unwrap();
         let loaded =
             config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
@@ -237,19 +241,23 @@ pub async fn tls(
     name: Option<&str>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+    let mut client = client(rustls::DEFAULT_VERSIONS);
     client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
+}
+
+/// A TLS client of these versions, to which no certificate is too odd.
+pub fn client(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth()
 }
 
 #[derive(Debug)]
