@@ -3,7 +3,13 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod forwarded;
 mod forwarding;
+mod hosts;
 mod layout;
+mod own;
+mod paths;
+mod raw;
 mod readme;
 mod rig;
+mod tokens;

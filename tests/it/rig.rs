@@ -42,18 +42,22 @@ pub struct Rig {
 
 /// What a rig starts with; `..Setup::default()` for the rest.
 pub struct Setup {
-    /// Host of `public_url`, with its path if it has one.
+    /// Host of `public_url`, with its path if it has one. Several, separated by spaces, make a list.
     pub public: &'static str,
     /// Listens on a port that was free a moment ago, and names it in `public_url`: for browsers, which follow links.
     pub port_in_url: bool,
     /// Names of the certificate.
     pub names: Vec<&'static str>,
+    /// Names of further certificates, each with a pair of its own.
+    pub more_names: Vec<Vec<&'static str>>,
     /// Further lines for tables of gateway.toml, by table: `("limits", "connections = 3")`. Table "" is the top.
     pub lines: Vec<(&'static str, String)>,
     /// Further tables, as text at the end.
     pub tables: String,
     /// The stand-in's options; secret and links are set by the rig.
     pub server: Options,
+    /// Another server to stand behind the gateway, for answers that the stand-in would never give.
+    pub upstream: Option<SocketAddr>,
 }
 
 impl Default for Setup {
@@ -62,9 +66,11 @@ impl Default for Setup {
             public: "localhost",
             port_in_url: false,
             names: vec!["localhost"],
+            more_names: Vec::new(),
             lines: Vec::new(),
             tables: String::new(),
             server: Options::default(),
+            upstream: None,
         }
     }
 }
@@ -81,8 +87,12 @@ impl Rig {
             DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path(), "rig", &setup.names);
+        for (at, names) in setup.more_names.iter().enumerate() {
+            certificate(folder.path(), &format!("more-{at}"), names);
+        }
         let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
+        std::fs::write(&file, toml(&setup, setup.upstream.unwrap_or(server.address()), folder.path()))
+            .unwrap();
         let loaded =
             config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
@@ -199,19 +209,29 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
-    let names = setup.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = quoted(&setup.names);
     let port = if setup.port_in_url { free_port() } else { 0 };
-    let public = if setup.port_in_url { format!("{}:{port}", setup.public) } else { setup.public.to_owned() };
+    let shown = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let public = setup.public.split(' ').map(|host| format!("\"https://{host}{shown}\"")).collect::<Vec<_>>();
+    let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
+        let names = quoted(names);
+        format!(
+            "[[tls.certificates]]\nnames = [{names}]\nchain = \"more-{at}.pem\"\nkey = \"more-{at}.key\"\n"
+        )
+    });
     format!(
-        "public_url = \"https://{public}\"\n{}\n\
+        "public_url = [{}]\n{}\n\
          [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
-         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n\
+         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\
          [saves]\ndirectory = {:?}\n{}\n\
          [sockets]\n{}\n[limits]\n{}\n{}",
+        public.join(", "),
         lines(""),
         lines("server"),
+        pairs.collect::<String>(),
         lines("jwt"),
         lines("document_server"),
         folder.join("saves"),
@@ -232,19 +252,23 @@ pub async fn tls(
     name: Option<&str>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+    let mut client = client(rustls::DEFAULT_VERSIONS);
     client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
     let stream = TcpStream::connect(to).await?;
     stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
+}
+
+/// A TLS client of these versions, to which no certificate is too odd.
+pub fn client(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth()
 }
 
 #[derive(Debug)]
