@@ -11,7 +11,6 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::exchange::Exchange;
-use super::pulse::PROGRESS;
 use crate::upstream::{AnswerBody, BodyFault, Outgoing, Progress};
 
 /// Largest body, as the container's nginx has it (`client_max_body_size 100m`, ds-common.conf.m4:2).
@@ -53,7 +52,7 @@ impl ClientBody {
     }
 
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(PROGRESS)));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.exchange.progress())));
         match stall.as_mut().poll(cx) {
             Poll::Ready(()) => self.fail(BodyFault::Stalled),
             Poll::Pending => Poll::Pending,
@@ -76,8 +75,9 @@ impl Body for ClientBody {
             Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Gone),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
+        let late = Instant::now() + self.exchange.progress();
         if let Some(stall) = &mut self.stall {
-            stall.as_mut().reset(Instant::now() + PROGRESS);
+            stall.as_mut().reset(late);
         }
         // Trailers of a client go nowhere: nothing that speaks to a Document Server sends any, and they are a way
         // around every check of the head.
@@ -129,7 +129,7 @@ impl Unread {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut length = 0;
         loop {
-            let data = match timeout(PROGRESS, body.frame()).await {
+            let data = match timeout(exchange.progress(), body.frame()).await {
                 Err(_) => return Err(BodyFault::Stalled),
                 Ok(None) => break,
                 Ok(Some(Err(_))) => return Err(BodyFault::Gone),

@@ -26,8 +26,6 @@ use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, redirect};
 
-/// A handshake is two round trips; who needs longer than this is not a browser.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Largest head: a token of 13 KB in a header and in the query of `/downloadas` fit with room; nginx takes 8 KB a line.
@@ -77,7 +75,7 @@ impl Connection {
         let mut any = false;
         for exchange in exchanges.iter().filter_map(Weak::upgrade) {
             if let Some(why) = exchange.stalled() {
-                exchange.because(why.to_owned());
+                exchange.because(why);
                 any = true;
             }
         }
@@ -114,14 +112,14 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+    let Ok(Ok(stream)) = timeout(core.deadlines.handshake, acceptor.accept(stream)).await else {
         core.ops.metrics.handshakes_failed.increment(1);
         return;
     };
     core.ops.metrics.handshakes.increment(1);
     let (_, session) = stream.get_ref();
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let pulse = Arc::new(Pulse::new(!http2));
+    let pulse = Arc::new(Pulse::new(!http2, core.deadlines));
     let connection = Rc::new(Connection {
         peer,
         remote: peer.to_string(),

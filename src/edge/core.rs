@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::conn;
 use super::exchange::RequestId;
 use super::listener::Arrival;
+use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
 use crate::sockets::Scratch;
@@ -38,19 +39,28 @@ pub struct Core {
     pub scratch: Scratch,
     /// When to leave.
     pub stage: watch::Receiver<Stage>,
+    /// How long clients may be slow.
+    pub deadlines: Deadlines,
     prefix: u32,
     number: Cell<u32>,
 }
 
 impl Core {
     /// A core that begins. `prefix` makes its request ids its own.
-    pub fn new(live: Arc<Live>, ops: Ops, stage: watch::Receiver<Stage>, prefix: u32) -> Rc<Self> {
+    pub fn new(
+        live: Arc<Live>,
+        ops: Ops,
+        stage: watch::Receiver<Stage>,
+        deadlines: Deadlines,
+        prefix: u32,
+    ) -> Rc<Self> {
         Rc::new(Self {
             live,
             ops,
             upstream: Upstream::default(),
             scratch: Scratch::default(),
             stage,
+            deadlines,
             prefix,
             number: Cell::new(0),
         })

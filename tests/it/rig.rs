@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rapidpm_gateway::app::{Bound, Gateway};
+use rapidpm_gateway::app::{Bound, Deadlines, Gateway};
 use rapidpm_gateway::config::{self, Env};
 use rapidpm_gateway::tls::Tickets;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -52,6 +52,8 @@ pub struct Setup {
     pub tables: String,
     /// The stand-in's options; secret and links are set by the rig.
     pub server: Options,
+    /// How long clients may be slow.
+    pub deadlines: Deadlines,
 }
 
 impl Default for Setup {
@@ -62,6 +64,7 @@ impl Default for Setup {
             lines: Vec::new(),
             tables: String::new(),
             server: Options::default(),
+            deadlines: Deadlines::default(),
         }
     }
 }
@@ -84,7 +87,8 @@ impl Rig {
             config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
         let log = LogLines::default();
-        let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, log.clone()).unwrap();
+        let gateway =
+            Gateway::start_with(loaded.snapshot, &loaded.fixed, bound, log.clone(), setup.deadlines).unwrap();
         Self {
             https: gateway.https[0],
             http: gateway.http[0],
@@ -189,7 +193,8 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
     std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
 }
 
-fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
+/// gateway.toml of a rig.
+pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     let lines = |table: &str| {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
@@ -222,6 +227,17 @@ pub async fn tls(
     name: Option<&str>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    tls_over(stream, name, protocols).await
+}
+
+/// The same over a connection that is there already.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: Option<&str>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -232,8 +248,6 @@ pub async fn tls(
     client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
 }
 
