@@ -113,7 +113,9 @@ format = "text"
 
 /// A port that was free a moment ago: good enough where the usual one is taken.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).map_or(18443, |address| address.port())
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .map_or(18443, |address| address.port())
 }
 
 fn say_what_to_try(https: u16, application: u16, admin: u16, folder: &Path) -> std::io::Result<()> {

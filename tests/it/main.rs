@@ -2,4 +2,6 @@
 
 mod forwarding;
 mod layout;
+mod limits;
 mod rig;
+mod wire;
