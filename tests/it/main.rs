@@ -3,5 +3,7 @@
 mod forwarding;
 mod layout;
 mod limits;
+mod process;
 mod rig;
+mod streaming;
 mod wire;
