@@ -51,6 +51,11 @@ impl ClientBody {
         Poll::Ready(Some(Err(fault)))
     }
 
+    fn over(&self) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        self.progress.over();
+        Poll::Ready(None)
+    }
+
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.exchange.progress())));
         match stall.as_mut().poll(cx) {
@@ -71,7 +76,7 @@ impl Body for ClientBody {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Pending => return self.wait(cx),
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => return self.over(),
             Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Gone),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
@@ -81,7 +86,7 @@ impl Body for ClientBody {
         }
         // Trailers of a client go nowhere: nothing that speaks to a Document Server sends any, and they are a way
         // around every check of the head.
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
+        let Ok(data) = frame.into_data() else { return self.over() };
         self.exchange.took(data.len());
         self.progress.moved();
         match self.left.checked_sub(data.len() as u64) {
@@ -92,6 +97,9 @@ impl Body for ClientBody {
                 }
                 return self.fail(BodyFault::TooLarge);
             }
+        }
+        if self.is_end_stream() {
+            self.progress.over();
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
     }

@@ -98,17 +98,23 @@ impl StdError for BodyFault {}
 pub struct Progress {
     last: Cell<Instant>,
     fault: Cell<Option<BodyFault>>,
+    over: Cell<bool>,
 }
 
 impl Progress {
     /// Begins now.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { last: Cell::new(Instant::now()), fault: Cell::new(None) })
+        Rc::new(Self { last: Cell::new(Instant::now()), fault: Cell::new(None), over: Cell::new(false) })
     }
 
     /// A piece of the body has gone up.
     pub fn moved(&self) {
         self.last.set(Instant::now());
+    }
+
+    /// Its last piece has gone up.
+    pub fn over(&self) {
+        self.over.set(true);
     }
 
     /// The body has failed.
@@ -180,6 +186,8 @@ pub struct AnswerBody {
 
 struct Lease {
     sender: Sender,
+    /// The request's body, which a server need not have read to its end when it answers.
+    asked: Option<Rc<Progress>>,
     pool: Rc<Pool>,
     server: Arc<Server>,
 }
@@ -198,7 +206,10 @@ impl AnswerBody {
     }
 
     fn release(&mut self) {
-        if let Some(Lease { sender, pool, server }) = self.lease.take() {
+        // A connection that still carries a body up would hold up whoever got it next, for as long as that takes.
+        if let Some(Lease { sender, asked, pool, server }) = self.lease.take()
+            && asked.is_none_or(|body| body.over.get())
+        {
             pool.put(server.address(), sender);
         }
     }
@@ -262,6 +273,7 @@ impl Upstream {
         let repeatable = matches!(question.body, Outgoing::Empty)
             && matches!(question.method, Method::GET | Method::HEAD)
             && !question.headers.contains_key(hyper::header::UPGRADE);
+        let body = progress(&question.body);
         let mut request = request(question);
         let (mut tries, mut fresh) = (0, 0);
         loop {
@@ -272,7 +284,7 @@ impl Upstream {
             let answered = send(sender, request, patience).await;
             let again = match answered {
                 Ok((response, sender)) if !is_gateway_error(response.status()) || copy.is_none() => {
-                    return Ok(Answer { response: self.lend(response, sender, server), tries });
+                    return Ok(Answer { response: self.lend(response, sender, body, server), tries });
                 }
                 Ok((response, sender)) => {
                     // The container's own nginx answers for a DocService that is not up yet.
@@ -280,7 +292,7 @@ impl Upstream {
                     let health =
                         server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
                     if health.serves() || !server.until_serving(deadline).await {
-                        return Ok(Answer { response: self.lend(response, sender, server), tries });
+                        return Ok(Answer { response: self.lend(response, sender, body, server), tries });
                     }
                     copy
                 }
@@ -339,10 +351,12 @@ impl Upstream {
         &self,
         response: Response<Incoming>,
         sender: Sender,
+        asked: Option<Rc<Progress>>,
         server: &Arc<Server>,
     ) -> Response<AnswerBody> {
         let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
             sender,
+            asked,
             pool: self.pool.clone(),
             server: server.clone(),
         });
@@ -367,6 +381,13 @@ fn request(question: Question) -> Request<Outgoing> {
     request
 }
 
+fn progress(body: &Outgoing) -> Option<Rc<Progress>> {
+    match body {
+        Outgoing::Stream { progress, .. } => Some(progress.clone()),
+        Outgoing::Empty | Outgoing::Whole(_) => None,
+    }
+}
+
 /// The request once more, for those that have no body.
 fn head(request: &Request<Outgoing>) -> Request<Outgoing> {
     let mut copy = Request::new(Outgoing::Empty);
@@ -387,10 +408,7 @@ async fn send(
     request: Request<Outgoing>,
     patience: Duration,
 ) -> Result<(Response<Incoming>, Sender), Failure> {
-    let progress = match request.body() {
-        Outgoing::Stream { progress, .. } => Some(progress.clone()),
-        _ => None,
-    };
+    let progress = progress(request.body());
     let begun = Instant::now();
     let answer = sender.try_send_request(request);
     tokio::pin!(answer);

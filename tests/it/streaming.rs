@@ -92,8 +92,14 @@ impl Raw {
             } else {
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
                 let length = length.map(|length| length.parse::<u64>().unwrap());
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                if head.contains("\r\nx-early: ") {
+                    stream.write_all(answer).await.ok()?;
+                    Self::take(&mut stream, length, &read, &mut takes).await?;
+                    continue;
+                }
                 Self::take(&mut stream, length, &read, &mut takes).await?;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.ok()?;
+                stream.write_all(answer).await.ok()?;
             }
         }
     }
@@ -288,5 +294,35 @@ async fn the_first_byte_arrives_before_there_is_a_second() {
             let whole = rig.server.wait_for_request(|seen| seen.body_complete && seen.method == "POST").await;
             assert_eq!(&whole.body[..], b"12345");
         }
+    }
+}
+
+/// A server may answer before it has read the body. Its connection is busy until the body has gone, and nobody else may be made
+/// to wait for that.
+#[tokio::test]
+async fn an_upload_that_was_answered_early_holds_nobody_up() {
+    let raw = Raw::start(u64::MAX).await;
+    let gateway = Process::with(Setup::default(), Some(raw.address)).await.reading();
+    for protocol in PROTOCOLS {
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut client = Client::new(gateway.https, protocol).await;
+            let (sender, body) = wire::pieces(None);
+            let mut request = wire::upload(protocol, body);
+            request.headers_mut().insert("x-early", "1".parse().unwrap());
+            let answer = client.send(request);
+            sender.send(Bytes::from_static(b"1")).await.unwrap();
+            let response = soon("an early answer", answer).await.unwrap();
+            assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "ok");
+            slow.push((client, sender));
+        }
+        for _ in 0..4 {
+            let mut client = Client::new(gateway.https, protocol).await;
+            let (sender, body) = wire::pieces(Some(2));
+            let both = async { tokio::join!(client.send(wire::upload(protocol, body)), feed(sender, 2)) };
+            let (response, _) = soon("an answer behind an upload that is not over", both).await;
+            assert_eq!(response.unwrap().status(), 200, "{protocol}");
+        }
+        drop(slow);
     }
 }
