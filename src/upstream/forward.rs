@@ -435,3 +435,76 @@ async fn send(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(75);
+
+    /// A body that sends so many pieces, one every 60 s.
+    struct Slow {
+        pieces: u32,
+        pause: Pin<Box<tokio::time::Sleep>>,
+        progress: Rc<Progress>,
+    }
+
+    impl Body for Slow {
+        type Data = Bytes;
+        type Error = BodyFault;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+            if self.pieces == 0 {
+                return Poll::Ready(None);
+            }
+            std::task::ready!(self.pause.as_mut().poll(cx));
+            self.pieces -= 1;
+            self.pause = Box::pin(sleep(Duration::from_secs(60)));
+            self.progress.moved();
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"piece")))))
+        }
+    }
+
+    fn slow(pieces: u32) -> Outgoing {
+        let progress = Progress::new();
+        let pause = Box::pin(sleep(Duration::from_secs(60)));
+        Outgoing::Stream { body: Box::pin(Slow { pieces, pause, progress: progress.clone() }), progress }
+    }
+
+    /// How long a request took to be given up, in front of a server that reads everything and says nothing.
+    async fn given_up_after(body: Outgoing) -> Duration {
+        let (near, mut far) = duplex(1 << 16);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(connection);
+        let silent = async {
+            let mut bytes = [0; 1024];
+            while far.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
+            far.flush().await.unwrap();
+        };
+        let begun = Instant::now();
+        let request = Request::post("/upload/x").header("host", "x").body(body).unwrap();
+        tokio::select! {
+            sent = local.run_until(send(sender, request, PATIENCE)) => assert!(matches!(sent, Err(Failure::Silent))),
+            () = silent => panic!("the connection was closed first"),
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_has_its_time_from_the_last_piece_of_the_body() {
+        for (pieces, minutes) in [(0, 0), (1, 1), (5, 5)] {
+            let body = if pieces == 0 { Outgoing::Empty } else { slow(pieces) };
+            let expected = Duration::from_secs(60 * minutes) + PATIENCE;
+            let took = given_up_after(body).await;
+            assert!(took >= expected && took < expected + Duration::from_secs(1), "{pieces}: {took:?}");
+        }
+    }
+}

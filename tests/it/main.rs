@@ -4,6 +4,7 @@ mod forwarding;
 mod layout;
 mod limits;
 mod process;
+mod restart;
 mod rig;
 mod streaming;
 mod wire;
