@@ -75,11 +75,13 @@ impl Core {
     /// Serves connections until the last of them has ended after [`Stage::Closing`].
     pub async fn run(self: Rc<Self>, mut arrivals: UnboundedReceiver<Arrival>) {
         let mut stage = self.stage.clone();
+        // The acceptor goes first; what it has handed over stays.
+        let mut more = true;
         loop {
             tokio::select! {
-                arrival = arrivals.recv() => match arrival {
+                arrival = arrivals.recv(), if more => match arrival {
                     Some(arrival) => { tokio::task::spawn_local(conn::serve(self.clone(), arrival)); }
-                    None => return,
+                    None => more = false,
                 },
                 _ = stage.wait_for(|stage| *stage == Stage::Closing) => return,
             }
