@@ -1,5 +1,6 @@
 //! The promises of the gateway, one file each, against real sockets on ports that the system chose.
 
+mod faults;
 mod forwarding;
 mod layout;
 mod limits;
