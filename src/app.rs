@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, Admin};
+pub use crate::edge::Deadlines;
 use crate::edge::{self, Arrival, Census, Core, Door, Listener, Seat, Stage};
 use crate::live::{Fixed, Live, Snapshot};
 use crate::ops::Ops;
@@ -102,6 +103,20 @@ impl Gateway {
         bound: Bound,
         sink: impl Write + Send + 'static,
     ) -> io::Result<Self> {
+        Self::start_with(snapshot, fixed, bound, sink, Deadlines::default())
+    }
+
+    /// Starts it with deadlines of the caller's own.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_with(
+        snapshot: Snapshot,
+        fixed: &Fixed,
+        bound: Bound,
+        sink: impl Write + Send + 'static,
+        deadlines: Deadlines,
+    ) -> io::Result<Self> {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
@@ -126,7 +141,7 @@ impl Gateway {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), staged.clone());
+            let core = (live.clone(), ops.clone(), staged.clone(), deadlines);
             gateway.threads.push(spawn_core(number, core, arrivals)?);
         }
         let (leave, left) = oneshot::channel();
@@ -188,14 +203,14 @@ fn runtime() -> io::Result<Runtime> {
 
 fn spawn_core(
     number: usize,
-    (live, ops, stage): (Arc<Live>, Ops, watch::Receiver<Stage>),
+    (live, ops, stage, deadlines): (Arc<Live>, Ops, watch::Receiver<Stage>, Deadlines),
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
     thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        let core = Core::new(live, ops, stage, prefix);
+        let core = Core::new(live, ops, stage, deadlines, prefix);
         LocalSet::new().block_on(&runtime, core.run(arrivals));
         runtime.shutdown_timeout(LAST);
     })

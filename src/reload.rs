@@ -28,13 +28,13 @@ impl File {
         let loaded = match config::load(&self.path, &self.env, &self.tickets) {
             Ok(loaded) => loaded,
             Err(faults) => {
+                // One event each: a fact is cut at a length, and the last fault matters as much as the first.
+                for fault in faults.faults() {
+                    log.event(Level::Error, "configuration", &fault.to_string(), &[]);
+                }
                 let message = "the changed configuration has faults; the old one stays";
-                log.event(
-                    Level::Error,
-                    "reload_refused",
-                    message,
-                    &[facts[0], ("faults", &faults.to_string())],
-                );
+                let number = faults.faults().len().to_string();
+                log.event(Level::Error, "reload_refused", message, &[facts[0], ("faults", &number)]);
                 return None;
             }
         };

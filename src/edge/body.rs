@@ -11,7 +11,6 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::exchange::Exchange;
-use super::pulse::PROGRESS;
 use crate::upstream::{AnswerBody, BodyFault, Outgoing, Progress};
 
 /// Largest body, as the container's nginx has it (`client_max_body_size 100m`, ds-common.conf.m4:2).
@@ -52,8 +51,13 @@ impl ClientBody {
         Poll::Ready(Some(Err(fault)))
     }
 
+    fn over(&self) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        self.progress.over();
+        Poll::Ready(None)
+    }
+
     fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(PROGRESS)));
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.exchange.progress())));
         match stall.as_mut().poll(cx) {
             Poll::Ready(()) => self.fail(BodyFault::Stalled),
             Poll::Pending => Poll::Pending,
@@ -72,16 +76,17 @@ impl Body for ClientBody {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Pending => return self.wait(cx),
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) => return self.over(),
             Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Gone),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
+        let late = Instant::now() + self.exchange.progress();
         if let Some(stall) = &mut self.stall {
-            stall.as_mut().reset(Instant::now() + PROGRESS);
+            stall.as_mut().reset(late);
         }
         // Trailers of a client go nowhere: nothing that speaks to a Document Server sends any, and they are a way
         // around every check of the head.
-        let Ok(data) = frame.into_data() else { return Poll::Ready(None) };
+        let Ok(data) = frame.into_data() else { return self.over() };
         self.exchange.took(data.len());
         self.progress.moved();
         match self.left.checked_sub(data.len() as u64) {
@@ -92,6 +97,9 @@ impl Body for ClientBody {
                 }
                 return self.fail(BodyFault::TooLarge);
             }
+        }
+        if self.is_end_stream() {
+            self.progress.over();
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
@@ -129,7 +137,7 @@ impl Unread {
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut length = 0;
         loop {
-            let data = match timeout(PROGRESS, body.frame()).await {
+            let data = match timeout(exchange.progress(), body.frame()).await {
                 Err(_) => return Err(BodyFault::Stalled),
                 Ok(None) => break,
                 Ok(Some(Err(_))) => return Err(BodyFault::Gone),

@@ -26,14 +26,12 @@ use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, redirect};
 
-/// A handshake is two round trips; who needs longer than this is not a browser.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// Largest head: a token of 13 KB in a header and in the query of `/downloadas` fit with room; nginx takes 8 KB a line.
 const LARGEST_HEAD: usize = 64 << 10;
 /// Most fields of a head: browsers send about twenty.
-const MOST_FIELDS: usize = 100;
+pub const MOST_FIELDS: usize = 100;
 /// Streams of one HTTP/2 connection: the first open of an editor is 67 requests.
 const STREAMS: u32 = 100;
 /// What one HTTP/2 stream may have sent to us unread. Uploads move at this much a round trip: 100 Mbit/s at 80 ms.
@@ -77,7 +75,7 @@ impl Connection {
         let mut any = false;
         for exchange in exchanges.iter().filter_map(Weak::upgrade) {
             if let Some(why) = exchange.stalled() {
-                exchange.because(why.to_owned());
+                exchange.because(why);
                 any = true;
             }
         }
@@ -114,14 +112,14 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
-    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else {
+    let Ok(Ok(stream)) = timeout(core.deadlines.handshake, acceptor.accept(stream)).await else {
         core.ops.metrics.handshakes_failed.increment(1);
         return;
     };
     core.ops.metrics.handshakes.increment(1);
     let (_, session) = stream.get_ref();
     let http2 = session.alpn_protocol() == Some(b"h2");
-    let pulse = Arc::new(Pulse::new(!http2));
+    let pulse = Arc::new(Pulse::new(!http2, core.deadlines));
     let connection = Rc::new(Connection {
         peer,
         remote: peer.to_string(),
@@ -155,9 +153,11 @@ async fn serve_http1(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
 
 async fn serve_http2(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
     let service = service(connection.clone());
+    // h2 refuses a list of exactly the limit, which RFC 9113 6.5.2 allows.
     #[expect(clippy::cast_possible_truncation, reason = "64 Ki")]
+    let list = LARGEST_HEAD as u32 + 1;
     let served = http2::Builder::new(OnThisCore)
-        .max_header_list_size(LARGEST_HEAD as u32)
+        .max_header_list_size(list)
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

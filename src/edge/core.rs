@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::conn;
 use super::exchange::RequestId;
 use super::listener::Arrival;
+use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
 use crate::sockets::Scratch;
@@ -38,19 +39,28 @@ pub struct Core {
     pub scratch: Scratch,
     /// When to leave.
     pub stage: watch::Receiver<Stage>,
+    /// How long clients may be slow.
+    pub deadlines: Deadlines,
     prefix: u32,
     number: Cell<u32>,
 }
 
 impl Core {
     /// A core that begins. `prefix` makes its request ids its own.
-    pub fn new(live: Arc<Live>, ops: Ops, stage: watch::Receiver<Stage>, prefix: u32) -> Rc<Self> {
+    pub fn new(
+        live: Arc<Live>,
+        ops: Ops,
+        stage: watch::Receiver<Stage>,
+        deadlines: Deadlines,
+        prefix: u32,
+    ) -> Rc<Self> {
         Rc::new(Self {
             live,
             ops,
             upstream: Upstream::default(),
             scratch: Scratch::default(),
             stage,
+            deadlines,
             prefix,
             number: Cell::new(0),
         })
@@ -65,11 +75,13 @@ impl Core {
     /// Serves connections until the last of them has ended after [`Stage::Closing`].
     pub async fn run(self: Rc<Self>, mut arrivals: UnboundedReceiver<Arrival>) {
         let mut stage = self.stage.clone();
+        // The acceptor goes first; what it has handed over stays.
+        let mut more = true;
         loop {
             tokio::select! {
-                arrival = arrivals.recv() => match arrival {
+                arrival = arrivals.recv(), if more => match arrival {
                     Some(arrival) => { tokio::task::spawn_local(conn::serve(self.clone(), arrival)); }
-                    None => return,
+                    None => more = false,
                 },
                 _ = stage.wait_for(|stage| *stage == Stage::Closing) => return,
             }

@@ -10,7 +10,6 @@ use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
-use super::pulse::PROGRESS;
 use crate::ops::log::{Access, Text};
 use crate::rules::route::Route;
 use crate::upstream::Server;
@@ -163,13 +162,19 @@ impl Exchange {
     }
 
     /// Who has made the answer's body stand still for too long, if anybody has.
-    pub fn stalled(&self) -> Option<&'static str> {
+    pub fn stalled(&self) -> Option<String> {
         let (since, who) = match self.waiting.get() {
             Waiting::No => return None,
-            Waiting::Client(since) => (since, "the client took nothing of the answer for 30 s"),
-            Waiting::Server(since) => (since, "the Document Server sent nothing more of its answer for 30 s"),
+            Waiting::Client(since) => (since, "the client took nothing"),
+            Waiting::Server(since) => (since, "the Document Server sent nothing more"),
         };
-        (since.elapsed() >= PROGRESS).then_some(who)
+        let progress = self.progress();
+        (since.elapsed() >= progress).then(|| format!("{who} of the answer for {progress:?}"))
+    }
+
+    /// How long its bodies may stand still.
+    pub fn progress(&self) -> Duration {
+        self.connection.core.deadlines.progress
     }
 }
 

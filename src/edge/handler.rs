@@ -1,7 +1,7 @@
 //! A request's way through the house, on one page.
 //!
 //! 1. **Snapshot**: one, for the whole request.
-//! 2. **Host**: whose name it asks for, and whether this connection's certificate covers it.
+//! 2. **Fields**, not too many; **host**: whose name it asks for, and whether this connection's certificate covers it.
 //! 3. **Own paths** whose bytes belong to somebody else: the relay and saved documents.
 //! 4. **Path**: in its one spelling, without the public URL's own.
 //! 5. **Route**: the row of the table; no row, no service.
@@ -21,7 +21,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use super::body::{LARGEST, Reply, Unread};
-use super::conn::Connection;
+use super::conn::{Connection, MOST_FIELDS};
 use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
 use super::{own, upgrade};
@@ -65,6 +65,9 @@ async fn answer(
     body: Incoming,
 ) -> Result<Response<Reply>, Trouble> {
     let mut body = Unread(Some(body));
+    if has_too_many_fields(&parts.headers) {
+        return Err(Refusal::HeadTooLarge.into());
+    }
     let public = host(connection, running, &parts)?;
     let uri = parts.uri.clone();
     if let Some(own) = route::own_path(uri.path()) {
@@ -96,6 +99,12 @@ async fn answer(
     };
     let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
     forward(connection, exchange, way, parts, permit, outgoing).await
+}
+
+/// hyper counts fields for HTTP/1 alone. The pieces of a cookie are one field (RFC 9113 8.2.3).
+fn has_too_many_fields(headers: &HeaderMap) -> bool {
+    headers.len() > MOST_FIELDS
+        && headers.len() - headers.get_all(COOKIE).iter().count().saturating_sub(1) > MOST_FIELDS
 }
 
 /// The public URL that the request came through, by its place in the list; refuses a host that is not this

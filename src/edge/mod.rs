@@ -15,3 +15,4 @@ mod upgrade;
 
 pub use core::{Core, Stage};
 pub use listener::{Arrival, Census, Door, Listener, Seat, accept};
+pub use pulse::Deadlines;

@@ -7,12 +7,31 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// A request's head may take this long from its first byte (slowloris). nginx: 60 s; a head is one packet.
-pub const HEAD: Duration = Duration::from_secs(10);
-/// A kept-alive connection may be silent this long. nginx: 75 s.
-pub const IDLE: Duration = Duration::from_secs(75);
-/// A body may stand still this long, in either direction. There is no limit on how long it takes in all.
-pub const PROGRESS: Duration = Duration::from_secs(30);
+/// How long a client may be slow. Nobody has to tune these, so they are no keys of gateway.toml; tests shorten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// A request's head, from its first byte (slowloris).
+    pub head: Duration,
+    /// Silence on a kept-alive connection.
+    pub idle: Duration,
+    /// A body that stands still, in either direction. There is no limit on how long it takes in all.
+    pub progress: Duration,
+}
+
+impl Default for Deadlines {
+    /// 10 s handshake: two round trips, who needs longer is not a browser. 10 s head: one packet (nginx: 60 s).
+    /// 75 s idle, as nginx has it. 30 s without progress.
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            progress: Duration::from_secs(30),
+        }
+    }
+}
 
 /// Milliseconds since the connection began, plus one; 0 is "not waiting". Wraps after 49 days, which costs at worst
 /// one connection.
@@ -22,6 +41,7 @@ type Since = AtomicU32;
 #[derive(Debug)]
 pub struct Pulse {
     born: Instant,
+    deadlines: Deadlines,
     /// Whether bytes without a request in flight are the beginning of a head: HTTP/1 only, since an HTTP/2 client
     /// sends frames of the connection at any time.
     heads: bool,
@@ -53,9 +73,10 @@ pub enum Check {
 
 impl Pulse {
     /// A connection that begins now, idle. `heads`: HTTP/1.
-    pub fn new(heads: bool) -> Self {
+    pub fn new(heads: bool, deadlines: Deadlines) -> Self {
         Self {
             born: Instant::now(),
+            deadlines,
             heads,
             head: Since::new(0),
             idle: Since::new(1),
@@ -106,11 +127,12 @@ impl Pulse {
     }
 
     fn check_at(&self, now: u32) -> Check {
-        let mut next = PROGRESS;
+        let Deadlines { head, idle, progress, .. } = self.deadlines;
+        let mut next = progress;
         for (since, limit, late) in [
-            (&self.head, HEAD, Late::Head),
-            (&self.idle, IDLE, Late::Idle),
-            (&self.blocked, PROGRESS, Late::Blocked),
+            (&self.head, head, Late::Head),
+            (&self.idle, idle, Late::Idle),
+            (&self.blocked, progress, Late::Blocked),
         ] {
             let since = since.load(Ordering::Relaxed);
             if since == 0 {
@@ -124,7 +146,7 @@ impl Pulse {
         }
         // A head may begin at any moment and is late 10 s after that: looking every 5 s makes it late by 15 at most
         // only when nothing else is awaited. One look costs less than a microsecond.
-        Check::After(if self.heads { next.min(HEAD / 2) } else { next })
+        Check::After(if self.heads { next.min(head / 2) } else { next })
     }
 }
 
@@ -136,16 +158,16 @@ mod tests {
 
     #[test]
     fn each_kind_of_waiting_has_its_limit() {
-        let idle = Pulse::new(true);
+        let idle = Pulse::new(true, Deadlines::default());
         assert!(matches!(idle.check_at(74 * SECOND), Check::After(_)));
         assert_eq!(idle.check_at(76 * SECOND), Check::Late(Late::Idle));
 
-        let head = Pulse::new(true);
+        let head = Pulse::new(true, Deadlines::default());
         head.read();
         assert!(matches!(head.check_at(9 * SECOND), Check::After(left) if left < Duration::from_secs(2)));
         assert_eq!(head.check_at(11 * SECOND), Check::Late(Late::Head));
 
-        let busy = Pulse::new(true);
+        let busy = Pulse::new(true, Deadlines::default());
         busy.read();
         busy.begin();
         busy.read(); // a body, not a head
@@ -160,7 +182,7 @@ mod tests {
 
     #[test]
     fn frames_of_an_http2_connection_are_no_heads() {
-        let pulse = Pulse::new(false);
+        let pulse = Pulse::new(false, Deadlines::default());
         pulse.read();
         assert!(matches!(pulse.check_at(20 * SECOND), Check::After(_)));
     }

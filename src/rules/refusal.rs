@@ -35,12 +35,14 @@ pub enum Refusal {
     Misdirected,
     /// The body is larger than what is read for a token.
     BodyTooLarge,
+    /// The head has more fields than the Document Server would take.
+    HeadTooLarge,
     /// A permit was asked for in the wrong way; a fault of the gateway, closed rather than open.
     WrongDoor,
 }
 
 /// Every name that [`Refusal::reason`] can give: label values that exist from the start.
-pub const REASONS: [&str; 28] = [
+pub const REASONS: [&str; 29] = [
     "path_not_absolute",
     "path_broken_escape",
     "path_forbidden_escape",
@@ -68,6 +70,7 @@ pub const REASONS: [&str; 28] = [
     "token_not_yet",
     "misdirected_host",
     "body_too_large",
+    "head_too_large",
     "wrong_door",
 ];
 
@@ -95,6 +98,7 @@ impl Refusal {
             Self::Token { fault, .. } => fault.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
+            Self::HeadTooLarge => "head_too_large",
             Self::WrongDoor => "wrong_door",
         }
     }
@@ -108,6 +112,7 @@ impl Refusal {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::WrongDoor => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -177,6 +182,7 @@ impl fmt::Display for Refusal {
             Self::Token { fault, carrier: None } => fault.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
+            Self::HeadTooLarge => f.write_str("the head of the request has too many fields"),
             Self::WrongDoor => f.write_str("the gateway asked its own rules in the wrong way"),
         }
     }
@@ -217,6 +223,7 @@ mod tests {
             Refusal::Method(Methods::Read),
             Refusal::Misdirected,
             Refusal::BodyTooLarge,
+            Refusal::HeadTooLarge,
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);

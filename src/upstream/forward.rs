@@ -98,17 +98,23 @@ impl StdError for BodyFault {}
 pub struct Progress {
     last: Cell<Instant>,
     fault: Cell<Option<BodyFault>>,
+    over: Cell<bool>,
 }
 
 impl Progress {
     /// Begins now.
     pub fn new() -> Rc<Self> {
-        Rc::new(Self { last: Cell::new(Instant::now()), fault: Cell::new(None) })
+        Rc::new(Self { last: Cell::new(Instant::now()), fault: Cell::new(None), over: Cell::new(false) })
     }
 
     /// A piece of the body has gone up.
     pub fn moved(&self) {
         self.last.set(Instant::now());
+    }
+
+    /// Its last piece has gone up.
+    pub fn over(&self) {
+        self.over.set(true);
     }
 
     /// The body has failed.
@@ -180,6 +186,8 @@ pub struct AnswerBody {
 
 struct Lease {
     sender: Sender,
+    /// The request's body, which a server need not have read to its end when it answers.
+    asked: Option<Rc<Progress>>,
     pool: Rc<Pool>,
     server: Arc<Server>,
 }
@@ -198,7 +206,10 @@ impl AnswerBody {
     }
 
     fn release(&mut self) {
-        if let Some(Lease { sender, pool, server }) = self.lease.take() {
+        // A connection that still carries a body up would hold up whoever got it next, for as long as that takes.
+        if let Some(Lease { sender, asked, pool, server }) = self.lease.take()
+            && asked.is_none_or(|body| body.over.get())
+        {
             pool.put(server.address(), sender);
         }
     }
@@ -262,6 +273,7 @@ impl Upstream {
         let repeatable = matches!(question.body, Outgoing::Empty)
             && matches!(question.method, Method::GET | Method::HEAD)
             && !question.headers.contains_key(hyper::header::UPGRADE);
+        let body = progress(&question.body);
         let mut request = request(question);
         let (mut tries, mut fresh) = (0, 0);
         loop {
@@ -272,7 +284,7 @@ impl Upstream {
             let answered = send(sender, request, patience).await;
             let again = match answered {
                 Ok((response, sender)) if !is_gateway_error(response.status()) || copy.is_none() => {
-                    return Ok(Answer { response: self.lend(response, sender, server), tries });
+                    return Ok(Answer { response: self.lend(response, sender, body, server), tries });
                 }
                 Ok((response, sender)) => {
                     // The container's own nginx answers for a DocService that is not up yet.
@@ -280,7 +292,7 @@ impl Upstream {
                     let health =
                         server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
                     if health.serves() || !server.until_serving(deadline).await {
-                        return Ok(Answer { response: self.lend(response, sender, server), tries });
+                        return Ok(Answer { response: self.lend(response, sender, body, server), tries });
                     }
                     copy
                 }
@@ -339,10 +351,12 @@ impl Upstream {
         &self,
         response: Response<Incoming>,
         sender: Sender,
+        asked: Option<Rc<Progress>>,
         server: &Arc<Server>,
     ) -> Response<AnswerBody> {
         let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
             sender,
+            asked,
             pool: self.pool.clone(),
             server: server.clone(),
         });
@@ -367,6 +381,13 @@ fn request(question: Question) -> Request<Outgoing> {
     request
 }
 
+fn progress(body: &Outgoing) -> Option<Rc<Progress>> {
+    match body {
+        Outgoing::Stream { progress, .. } => Some(progress.clone()),
+        Outgoing::Empty | Outgoing::Whole(_) => None,
+    }
+}
+
 /// The request once more, for those that have no body.
 fn head(request: &Request<Outgoing>) -> Request<Outgoing> {
     let mut copy = Request::new(Outgoing::Empty);
@@ -387,10 +408,7 @@ async fn send(
     request: Request<Outgoing>,
     patience: Duration,
 ) -> Result<(Response<Incoming>, Sender), Failure> {
-    let progress = match request.body() {
-        Outgoing::Stream { progress, .. } => Some(progress.clone()),
-        _ => None,
-    };
+    let progress = progress(request.body());
     let begun = Instant::now();
     let answer = sender.try_send_request(request);
     tokio::pin!(answer);
@@ -414,6 +432,79 @@ async fn send(
                 }
                 timer.as_mut().reset(since + patience);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::client::conn::http1;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(75);
+
+    /// A body that sends so many pieces, one every 60 s.
+    struct Slow {
+        pieces: u32,
+        pause: Pin<Box<tokio::time::Sleep>>,
+        progress: Rc<Progress>,
+    }
+
+    impl Body for Slow {
+        type Data = Bytes;
+        type Error = BodyFault;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+            if self.pieces == 0 {
+                return Poll::Ready(None);
+            }
+            std::task::ready!(self.pause.as_mut().poll(cx));
+            self.pieces -= 1;
+            self.pause = Box::pin(sleep(Duration::from_secs(60)));
+            self.progress.moved();
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"piece")))))
+        }
+    }
+
+    fn slow(pieces: u32) -> Outgoing {
+        let progress = Progress::new();
+        let pause = Box::pin(sleep(Duration::from_secs(60)));
+        Outgoing::Stream { body: Box::pin(Slow { pieces, pause, progress: progress.clone() }), progress }
+    }
+
+    /// How long a request took to be given up, in front of a server that reads everything and says nothing.
+    async fn given_up_after(body: Outgoing) -> Duration {
+        let (near, mut far) = duplex(1 << 16);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.spawn_local(connection);
+        let silent = async {
+            let mut bytes = [0; 1024];
+            while far.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
+            far.flush().await.unwrap();
+        };
+        let begun = Instant::now();
+        let request = Request::post("/upload/x").header("host", "x").body(body).unwrap();
+        tokio::select! {
+            sent = local.run_until(send(sender, request, PATIENCE)) => assert!(matches!(sent, Err(Failure::Silent))),
+            () = silent => panic!("the connection was closed first"),
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_has_its_time_from_the_last_piece_of_the_body() {
+        for (pieces, minutes) in [(0, 0), (1, 1), (5, 5)] {
+            let body = if pieces == 0 { Outgoing::Empty } else { slow(pieces) };
+            let expected = Duration::from_secs(60 * minutes) + PATIENCE;
+            let took = given_up_after(body).await;
+            assert!(took >= expected && took < expected + Duration::from_secs(1), "{pieces}: {took:?}");
         }
     }
 }

@@ -3,13 +3,19 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod faults;
 mod forwarded;
 mod forwarding;
 mod hosts;
 mod layout;
+mod limits;
 mod own;
 mod paths;
+mod process;
 mod raw;
 mod readme;
+mod restart;
 mod rig;
+mod streaming;
 mod tokens;
+mod wire;

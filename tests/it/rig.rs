@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rapidpm_gateway::app::{Bound, Gateway};
+use rapidpm_gateway::app::{Bound, Deadlines, Gateway};
 use rapidpm_gateway::config::{self, Env};
 use rapidpm_gateway::tls::Tickets;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -58,6 +58,8 @@ pub struct Setup {
     pub server: Options,
     /// Another server to stand behind the gateway, for answers that the stand-in would never give.
     pub upstream: Option<SocketAddr>,
+    /// How long clients may be slow.
+    pub deadlines: Deadlines,
 }
 
 impl Default for Setup {
@@ -71,6 +73,7 @@ impl Default for Setup {
             tables: String::new(),
             server: Options::default(),
             upstream: None,
+            deadlines: Deadlines::default(),
         }
     }
 }
@@ -97,7 +100,8 @@ impl Rig {
             config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
         let log = LogLines::default();
-        let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, log.clone()).unwrap();
+        let gateway =
+            Gateway::start_with(loaded.snapshot, &loaded.fixed, bound, log.clone(), setup.deadlines).unwrap();
         Self {
             https: gateway.https[0],
             http: gateway.http[0],
@@ -204,7 +208,8 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
     std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
-fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
+/// gateway.toml of a rig.
+pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     let lines = |table: &str| {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
@@ -252,12 +257,21 @@ pub async fn tls(
     name: Option<&str>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(to).await?;
+    stream.set_nodelay(true)?;
+    tls_over(stream, name, protocols).await
+}
+
+/// The same over a connection that is there already.
+pub async fn tls_over(
+    stream: TcpStream,
+    name: Option<&str>,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut client = client(rustls::DEFAULT_VERSIONS);
     client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
-    let stream = TcpStream::connect(to).await?;
-    stream.set_nodelay(true)?;
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
 }
 
