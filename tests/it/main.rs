@@ -7,5 +7,6 @@ mod limits;
 mod process;
 mod restart;
 mod rig;
+mod sockets;
 mod streaming;
 mod wire;
