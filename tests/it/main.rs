@@ -4,6 +4,7 @@ mod faults;
 mod forwarding;
 mod layout;
 mod limits;
+mod logging;
 mod process;
 mod restart;
 mod rig;
