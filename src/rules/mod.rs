@@ -2,8 +2,10 @@
 
 pub mod carrier;
 pub mod client;
+pub mod frame;
 pub mod headers;
 pub mod host;
+pub mod packet;
 pub mod path;
 pub mod pick;
 pub mod policy;

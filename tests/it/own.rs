@@ -20,7 +20,10 @@ async fn own_paths_are_answered_here_over_both_protocols() {
     let mut client = Client::of(&rig);
     let mut sender = rig.h2().await;
     let root = client.get("/", "").await.text().to_owned();
-    assert!(root.contains("<h1>Document editing</h1>"), "a person who types the address learns what it is: {root}");
+    assert!(
+        root.contains("<h1>Document editing</h1>"),
+        "a person who types the address learns what it is: {root}"
+    );
     let table = [
         ("/robots.txt", 200, "User-agent: *\nDisallow: /"),
         ("/ROBOTS.txt/", 200, "User-agent: *\nDisallow: /"),
