@@ -321,7 +321,8 @@ async fn what_must_be_read_first_may_be_a_mebibyte_and_no_more() {
     const LIMIT: usize = 1 << 20;
     let rig = Rig::start().await;
     let mut client = Client::of(&rig);
-    let token = token::sign(SECRET, &token::command("version", None));
+    let source = format!("{}{}", rig.server.url(), rig.server.cache("source", "source.txt", "text"));
+    let token = token::sign(SECRET, &token::convert("c1", &source, "txt", "txt"));
     let body = |length: usize| {
         let open = format!("{{\"token\":\"{token}\",\"pad\":\"");
         format!("{open}{}\"}}", "x".repeat(length - open.len() - 2))
