@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -171,6 +171,30 @@ fn is_truthy(value: &Value) -> bool {
     }
 }
 
+/// A field that carries tokens, and what stands before them there: `[jwt]`'s or an integrator's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenField {
+    /// The field's name.
+    pub name: HeaderName,
+    /// What stands before the token.
+    pub prefix: String,
+}
+
+/// Moves the token of the field `from` to the field `to`: an application's own name for it to the Document Server's, or back.
+/// A token that `to` already holds stays; a field without the prefix is no token and stays, too.
+pub fn translate(headers: &mut HeaderMap, from: &TokenField, to: &TokenField) -> Result<(), TokenFault> {
+    if from == to || find_header(headers, &to.name, &to.prefix)?.is_some_and(|_| from.name != to.name) {
+        return Ok(());
+    }
+    let Some(token) = find_header(headers, &from.name, &from.prefix)? else { return Ok(()) };
+    let value = format!("{}{token}", to.prefix);
+    let mut value = HeaderValue::try_from(value).map_err(|_| TokenFault::Malformed)?;
+    value.set_sensitive(true); // kept out of HPACK tables and debug output
+    headers.remove(&from.name);
+    headers.insert(&to.name, value);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::token::tests::{SECRET, settings};
@@ -316,5 +340,48 @@ mod tests {
             let got = found(&[Carrier::CmdSession], &[], query, b"");
             assert_eq!(got.as_ref().map(Option::as_deref), session.as_ref().map(|o| *o), "{query}");
         }
+    }
+
+    #[test]
+    fn an_integrators_field_becomes_the_document_servers_and_back() {
+        let field = |name: &'static str, prefix: &str| TokenField {
+            name: HeaderName::from_static(name),
+            prefix: prefix.to_owned(),
+        };
+        let (ours, theirs, bare) = (
+            field("authorization", "Bearer "),
+            field("authorizationjwt", "Bearer "),
+            field("authorization", "JWT "),
+        );
+        let table = [
+            ("authorizationjwt: Bearer a", &theirs, &ours, "authorization: Bearer a"),
+            ("authorization: Bearer a", &ours, &theirs, "authorizationjwt: Bearer a"),
+            ("authorization: JWT a", &bare, &ours, "authorization: Bearer a"),
+            ("authorization: Bearer a", &ours, &ours, "authorization: Bearer a"),
+            ("authorization: Basic a", &ours, &theirs, "authorization: Basic a"),
+            (
+                "authorization: Bearer a|authorizationjwt: Bearer b",
+                &theirs,
+                &ours,
+                "authorization: Bearer a|authorizationjwt: Bearer b",
+            ),
+            ("authorization: Basic a|authorizationjwt: Bearer b", &theirs, &ours, "authorization: Bearer b"),
+            ("accept: a", &theirs, &ours, "accept: a"),
+        ];
+        for (before, from, to, after) in table {
+            let read = |text: &str| {
+                let pairs = text.split('|').filter_map(|line| line.split_once(": "));
+                pairs
+                    .map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap()))
+                    .collect::<HeaderMap>()
+            };
+            let mut headers = read(before);
+            assert_eq!(translate(&mut headers, from, to), Ok(()), "{before}");
+            assert_eq!(headers, read(after), "{before}");
+        }
+        let mut twice = HeaderMap::new();
+        twice.append("authorizationjwt", "Bearer a".parse().unwrap());
+        twice.append("authorizationjwt", "Bearer b".parse().unwrap());
+        assert_eq!(translate(&mut twice, &theirs, &ours), Err(TokenFault::Ambiguous));
     }
 }

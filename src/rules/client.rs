@@ -7,6 +7,9 @@ use ipnet::IpNet;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// How many entries of a chain are read. Real chains have one to three; a long one is an attempt.
+const MOST_HOPS: usize = 16;
+
 /// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -24,7 +27,7 @@ impl Client {
             return Self { address, proxies };
         }
         let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')).take(MOST_HOPS) {
             if !trusted.iter().any(|net| net.contains(&address)) {
                 break;
             }

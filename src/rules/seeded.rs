@@ -4,10 +4,17 @@
 //! (ds-docservice.conf.m4), Express matches what nginx hands on, raw or decoded (server.js).
 
 use fastrand::Rng;
+use hyper::header::{HeaderMap, HeaderValue};
 
+use super::carrier::Carried;
+use super::client::Client;
+use super::headers::{Hop, to_client};
+use super::host::{Authority, NamePattern, PublicUrl};
 use super::path::canonical;
-use super::route::{Route, Switches, find};
-use super::table::Access;
+use super::pick::document_key;
+use super::route::{Route, Switches, find, own_path};
+use super::table::{Access, Carrier};
+use super::token::tests::{NOW, SECRET, at, settings, sign};
 
 const SPELLINGS: usize = 10_000;
 
@@ -502,4 +509,74 @@ fn the_model_sees_what_was_measured() {
     assert_eq!(container("/9.0.4-a/%61i-proxy"), "ai_proxy");
     assert_eq!(container("/9.0.4-a/9.0.4-b/info/config"), "404");
     assert_eq!(container("/cache/files/x/%2e%2e%2f..%2f..%2finfo%2fconfig"), "info");
+}
+
+#[test]
+fn no_input_panics() {
+    let mut rng = Rng::with_seed(0x0ffc_e005);
+    let settings = settings(&[SECRET]);
+    let token = sign(&serde_json::json!({"c": "version", "exp": NOW}));
+    let seeds = [
+        "/9.0.4-a/doc/k/c/",
+        "/cache/files/data/k_1/output.docx/Q1%252FQ2.docx",
+        "https://office.example:8443/docs",
+        "[::1]:443",
+        "a.example.org.",
+        "*.example.org",
+        "token=a%20b&cmd={\"tokenSession\":\"x\"}&[token]=y",
+        "{\"token\":\"b\",\"x\":[1,2]}",
+        &token,
+        "/relay/rapidpm/x",
+        "1.1.1.1, [2001:db8::1]:443",
+    ];
+    for _ in 0..SPELLINGS * 2 {
+        let mut bytes = seeds[rng.usize(..seeds.len())].as_bytes().to_vec();
+        for _ in 0..rng.usize(..6) {
+            let at = rng.usize(..=bytes.len());
+            match rng.u8(..4) {
+                0 => bytes.truncate(at),
+                1 => bytes.insert(at, rng.u8(..)),
+                2 => bytes.insert(at, b"%/.:[]\\&=?#,*@\"{}"[rng.usize(..17)]),
+                _ => {
+                    let more = seeds[rng.usize(..seeds.len())].as_bytes();
+                    bytes.splice(at..at, more.iter().copied());
+                }
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Ok(path) = canonical(&text) {
+            let matched = find(&path, switches_on());
+            let _ = document_key(&path, &matched, Some(&text));
+            assert!(
+                path.forward().starts_with('/')
+                    && !path.forward().contains(['?', '#', ' ', '\\', '\r', '\n']),
+                "{text}"
+            );
+        }
+        let _ = (
+            own_path(&text),
+            PublicUrl::parse(&text),
+            NamePattern::parse(&text),
+            Authority::parse(&text).is_ok(),
+        );
+        assert!(settings.verify(&text, at(NOW)).is_err() || text == token, "{text}");
+        let mut headers = HeaderMap::new();
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            for name in ["authorization", "connection", "x-forwarded-for"] {
+                headers.append(name, value.clone());
+            }
+        }
+        let carried = Carried { headers: &headers, query: Some(&text), body: &bytes };
+        let all = [Carrier::Body, Carrier::CmdDownload, Carrier::Query, Carrier::Header, Carrier::Bearer];
+        for carrier in all {
+            let _ = carried.find(&[carrier], &settings);
+        }
+        let client = Client::of(
+            [10, 0, 0, 1].into(),
+            &headers,
+            &["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
+        );
+        assert!(client.proxies().len() <= 16);
+        to_client(&mut headers, Hop::Ordinary);
+    }
 }

@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The secret of every rig.
-pub const SECRET: &str = "it-secret-0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "7f3c91d0a2b84e65b1c7d92e40fa8136c05d";
 
 /// A gateway and what stands around it. Dropping it takes everything down.
 pub struct Rig {
@@ -44,6 +44,8 @@ pub struct Rig {
 pub struct Setup {
     /// Host of `public_url`, with its path if it has one. Several, separated by spaces, make a list.
     pub public: &'static str,
+    /// Listens on a port that was free a moment ago, and names it in `public_url`: for browsers, which follow links.
+    pub port_in_url: bool,
     /// Names of the certificate.
     pub names: Vec<&'static str>,
     /// Names of further certificates, each with a pair of its own.
@@ -62,6 +64,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             public: "localhost",
+            port_in_url: false,
             names: vec!["localhost"],
             more_names: Vec::new(),
             lines: Vec::new(),
@@ -196,7 +199,9 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
         rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
             .unwrap();
     std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
-    std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
+    let key = folder.join(format!("{stem}.key"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
@@ -206,7 +211,10 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     };
     let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let names = quoted(&setup.names);
-    let public = setup.public.split(' ').map(|host| format!("\"https://{host}\"")).collect::<Vec<_>>();
+    let port = if setup.port_in_url { free_port() } else { 0 };
+    let at_port = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let public =
+        setup.public.split(' ').map(|host| format!("\"https://{host}{at_port}\"")).collect::<Vec<_>>();
     let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
         let names = quoted(names);
         format!(
@@ -215,7 +223,7 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     });
     format!(
         "public_url = [{}]\n{}\n\
-         [server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
+         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
          [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\
@@ -233,6 +241,10 @@ fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         lines("limits"),
         setup.tables,
     )
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A TLS connection to any gateway; no certificate is too odd for it.
