@@ -146,67 +146,19 @@ fn respell(rng: &mut Rng, path: &str) -> String {
     out
 }
 
+/// What such changes put in.
+#[rustfmt::skip]
+const TRICKS: [&str; 53] = [
+    "%252f", "%2f", "%5c", "%00", "%0a", "%0d", "%20", "%09", ";x", ";", "%3b", "%3f", "?", "?x=", "%23",
+    "%25", "%2569", "%252e%252e", "..%2f", "..%5c", "%c0%ae", "%c0%af", "%ff", "%e2%80%ae", "%", "%zz",
+    "%2", ".", "..", "...", "%u002f", "|", "&", "=", "%7c", "~", "*", "%2e%2e%2f", "/..;/", "/.;/",
+    "\u{fe0e}", "%ef%bc%8f", "%e3%80%82", "\\", "\\..\\", "#", "\t", "\u{1}", "\"", "<", "^", "`", "{",
+];
+
 /// One change that makes another path of it, or one that is understood differently here and there.
 fn distort(rng: &mut Rng, path: &str) -> String {
     let mut out = path.to_owned();
-    let trick = pick(
-        rng,
-        &[
-            "%252f",
-            "%2f",
-            "%5c",
-            "%00",
-            "%0a",
-            "%0d",
-            "%20",
-            "%09",
-            ";x",
-            ";",
-            "%3b",
-            "%3f",
-            "?",
-            "?x=",
-            "%23",
-            "%25",
-            "%2569",
-            "%252e%252e",
-            "..%2f",
-            "..%5c",
-            "%c0%ae",
-            "%c0%af",
-            "%ff",
-            "%e2%80%ae",
-            "%",
-            "%zz",
-            "%2",
-            ".",
-            "..",
-            "...",
-            "%u002f",
-            "|",
-            "&",
-            "=",
-            "%7c",
-            "~",
-            "*",
-            "%2e%2e%2f",
-            "/..;/",
-            "/.;/",
-            "\u{fe0e}",
-            "%ef%bc%8f",
-            "%e3%80%82",
-            "\\",
-            "\\..\\",
-            "#",
-            "\t",
-            "\u{1}",
-            "\"",
-            "<",
-            "^",
-            "`",
-            "{",
-        ],
-    );
+    let trick = pick(rng, &TRICKS);
     match rng.u8(..7) {
         0 => out.push_str(trick),
         1 => {
