@@ -217,8 +217,9 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
     let names = quoted(&setup.names);
     let port = if setup.port_in_url { free_port() } else { 0 };
-    let shown = if setup.port_in_url { format!(":{port}") } else { String::new() };
-    let public = setup.public.split(' ').map(|host| format!("\"https://{host}{shown}\"")).collect::<Vec<_>>();
+    let at_port = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let public =
+        setup.public.split(' ').map(|host| format!("\"https://{host}{at_port}\"")).collect::<Vec<_>>();
     let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
         let names = quoted(names);
         format!(
