@@ -487,3 +487,23 @@ async fn what_the_servers_connection_says_about_itself_stays_on_it() {
     names.sort_unstable();
     assert_eq!((got.text(), names), ("ok", expected.to_vec()));
 }
+
+#[tokio::test]
+async fn what_the_gateway_settles_itself_is_not_passed_on() {
+    let rig = Rig::start().await;
+    // HTTP/2 may send cookies one by one (RFC 9113 8.2.3); HTTP/1 knows one field.
+    let mut request = Request::get(format!("https://localhost{TARGET}")).body(Full::default()).unwrap();
+    for cookie in ["a=1", "b=2; c=3", "d=\"4\""] {
+        request.headers_mut().append("cookie", HeaderValue::from_static(cookie));
+    }
+    assert_eq!(rig.h2().await.send_request(request).await.unwrap().status(), 200);
+    let cookies: Vec<_> = last(&rig).headers.into_iter().filter(|(name, _)| name == "cookie").collect();
+    assert_eq!(cookies, [("cookie".to_owned(), "a=1; b=2; c=3; d=\"4\"".to_owned())]);
+    // The wish for a 100 is answered here, once somebody wants the body.
+    let token = token::sign(SECRET, &token::command("version", None));
+    let body = serde_json::json!({ "token": token }).to_string();
+    let mut client = Client::of(&rig);
+    let answer = client.post("/command", "Expect: 100-continue\r\n", &body).await;
+    assert!(answer.text().contains("\"version\""));
+    assert_eq!((last(&rig).header("expect"), last(&rig).body), (None, body.into()));
+}

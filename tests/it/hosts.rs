@@ -269,6 +269,32 @@ async fn port_80_sends_to_a_public_url_and_nowhere_else() {
             );
         }
     }
+    // Targets that are no path: whatever is made of them, the host stays a public URL's.
+    for target in [
+        "*",
+        "evil.test",
+        "evil.test:80",
+        "@evil.test",
+        "?x",
+        "http://evil.test?x=1",
+        ".evil.test/",
+        ":1@evil.test/",
+        "a:b@c/d",
+        "//",
+        "/\t",
+        "/\\evil.test",
+        "\\\\evil.test",
+    ] {
+        for method in ["GET", "OPTIONS", "CONNECT"] {
+            let request = format!("{method} {target} HTTP/1.1\r\nHost: one.example\r\n\r\n");
+            let Some(answer) = plainly(&rig, &request).await else { continue };
+            let location = answer.header("location").unwrap_or_default();
+            assert!(
+                answer.status == 400 || location.starts_with("https://one.example/"),
+                "{method} {target}: {answer:?}"
+            );
+        }
+    }
     assert!(rig.server.requests().iter().all(|request| request.target == "/healthcheck"));
 }
 
