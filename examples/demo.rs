@@ -13,9 +13,10 @@ use rapidpm_gateway::app::{Bound, Gateway};
 use rapidpm_gateway::config::{self, Env};
 use rapidpm_gateway::tls::Tickets;
 use standin::{DocumentServer, Integrator, Network, document_server, integrator};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// As long as a real one has to be; it opens nothing but this demo.
-const SECRET: &str = "demo-secret-0123456789abcdef0123456789abcdef";
+const SECRET: &str = "b4e07d5a19c2f863e1d94a70b8c3526f4d1e";
 /// Where the gateway and RapidPM stand when nobody else does; else the system chooses.
 const USUAL: [u16; 3] = [8443, 8090, 8081];
 
@@ -50,8 +51,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     rapidpm.set_public_url(&format!("http://localhost:{}", rapidpm.address().port()));
 
     say_what_to_try(port, rapidpm.address().port(), gateway.admin.port(), folder.path())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
         failed = tell_of_saves(&rapidpm) => failed?,
     }
     writeln!(stdout(), "\nbye")?;

@@ -228,7 +228,8 @@ mod tests {
     fn halves_that_do_not_fit_are_refused() {
         let (chain, key) = pem("a.example");
         let (_, other) = pem("a.example");
-        let cases: [(&str, &str, fn(&PairFault) -> bool); 4] = [
+        type Expected = fn(&PairFault) -> bool;
+        let cases: [(&str, &str, Expected); 4] = [
             (&chain, &other, |f| matches!(f, PairFault::Mismatch)),
             (&key, &key, |f| matches!(f, PairFault::Chain(_))),
             (&chain, &chain, |f| matches!(f, PairFault::Key(_))),

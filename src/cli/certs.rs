@@ -93,7 +93,7 @@ fn what_to_write(pair: &Written, names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| toml_string(name)).collect();
     format!(
         "wrote {chain} and {key}; browsers will warn about them, since nobody vouches for them\n\
-         in gateway.toml, beside these files' folder or with paths that fit:\n\n\
+         gateway.toml takes them so (relative paths start at its own folder):\n\n\
          [[tls.certificates]]\nnames = [{names}]\nchain = {chain_toml}\nkey   = {key_toml}",
         chain = pair.chain.display(),
         key = pair.key.display(),
@@ -106,4 +106,51 @@ fn what_to_write(pair: &Written, names: &[String]) -> String {
 /// A basic string of TOML, whose escapes are JSON's.
 fn toml_string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::{self, Env};
+    use crate::tls::Tickets;
+
+    fn args(folder: &Path, force: bool) -> DevArgs {
+        DevArgs {
+            out: folder.join("certs"),
+            names: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            force,
+        }
+    }
+
+    #[test]
+    fn the_pair_and_the_lines_that_are_printed_make_a_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = args(folder.path(), false);
+        let pair = write_pair(&args).unwrap();
+        assert_eq!(fs::metadata(&pair.key).unwrap().permissions().mode() & 0o777, 0o600);
+        let printed = what_to_write(&pair, &args.names);
+        let block = &printed[printed.find("[[tls").unwrap()..];
+        let path = folder.path().join("gateway.toml");
+        fs::write(&path, format!("public_url = \"https://localhost:8443\"\n{block}\n")).unwrap();
+        let env: Env = [("ONLY_OFFICE_SECRET", "0123456789abcdef-0123456789-zyxwvu")].into_iter().collect();
+        let loaded =
+            config::load(&path, &env, &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(loaded.warnings, []);
+    }
+
+    #[test]
+    fn nothing_is_replaced_without_being_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        write_pair(&args(folder.path(), false)).unwrap();
+        let key = folder.path().join("certs/dev.key");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+        let first = fs::read(&key).unwrap();
+        assert!(write_pair(&args(folder.path(), false)).err().unwrap().contains("--force"));
+        assert_eq!(fs::read(&key).unwrap(), first);
+        write_pair(&args(folder.path(), true)).unwrap();
+        assert_ne!(fs::read(&key).unwrap(), first);
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

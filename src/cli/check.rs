@@ -38,7 +38,7 @@ pub fn check(args: &CheckArgs, env: &Env) -> ExitCode {
             if args.json {
                 out::say(&fine_json(&path, &loaded));
             } else {
-                loaded.warnings.iter().for_each(|warning| out::say(warning));
+                loaded.warnings.iter().for_each(out::say);
                 out::say(&Summary { path: &path, loaded: &loaded });
             }
             ExitCode::SUCCESS
@@ -121,4 +121,51 @@ fn joined(addresses: &[std::net::SocketAddr]) -> String {
         return "not served".to_owned();
     }
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> (tempfile::TempDir, Result<Loaded, Faults>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        std::fs::write(&path, text).unwrap();
+        let env = [("ONLY_OFFICE_SECRET", "0123456789abcdef-0123456789-zyxwvu")].into_iter().collect();
+        let loaded = config::load(&path, &env, &tls::Tickets::new().unwrap());
+        (folder, loaded)
+    }
+
+    #[test]
+    fn says_what_would_be_served() {
+        let text = "public_url = \"https://a.example:8443/x\"\n[server]\nhttps = []\nhttp = [\"127.0.0.1:0\"]\n[document_server]\nservers = [\"http://[fd00::1]\"]\n";
+        let (_folder, loaded) = load(text);
+        let loaded = loaded.unwrap();
+        let summary = Summary { path: Path::new("x.toml"), loaded: &loaded }.to_string();
+        for piece in [
+            "x.toml is fine\n",
+            "https://a.example:8443/x (mode enforce)",
+            "not served",
+            "[fd00::1]:80",
+            "rapidpm",
+        ] {
+            assert!(summary.contains(piece), "{piece}\n{summary}");
+        }
+        let json = fine_json(Path::new("x.toml"), &loaded);
+        assert_eq!(
+            (json["fine"].as_bool(), json["warnings"].as_array().map(Vec::len)),
+            (Some(true), Some(0))
+        );
+    }
+
+    #[test]
+    fn says_everything_that_is_wrong() {
+        let (_folder, loaded) = load("mode = \"x\"\nzzz = 1\n[server]\nhttps = []\n");
+        let faults = loaded.unwrap_err();
+        assert_eq!(count(&faults), "2 faults; nothing would be applied");
+        let json = faulty_json(&faults);
+        assert_eq!(json["fine"], false);
+        assert_eq!(json["faults"][1]["line"], 2);
+        assert_eq!(json["warnings"][0]["severity"], "warning");
+    }
 }

@@ -23,13 +23,13 @@ pub enum Severity {
 pub struct Fault {
     severity: Severity,
     file: PathBuf,
-    at: Option<(Place, Quote)>,
+    at: Option<(Place, Option<Quote>)>,
     message: String,
     suggestion: Option<String>,
 }
 
 impl Fault {
-    /// A fault of the file as a whole: it is not there, or cannot be read.
+    /// A fault of the file as a whole: it is not there, or cannot be read. An empty path: there is no file to name.
     pub fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
@@ -44,7 +44,11 @@ impl Fault {
         Self {
             severity,
             file: source.path().to_owned(),
-            at: Some((source.place(note.span.start), source.quote(&note.span))),
+            // Nothing to show for what stands nowhere: a variable, or a key that is missing.
+            at: Some((
+                source.place(note.span.start),
+                (!note.span.is_empty()).then(|| source.quote(&note.span)),
+            )),
             message: note.message,
             suggestion: note.suggestion,
         }
@@ -72,7 +76,7 @@ impl Fault {
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "severity": self.severity,
-            "file": self.file,
+            "file": (!self.file.as_os_str().is_empty()).then_some(&self.file),
             "line": self.place().map(|p| p.line),
             "column": self.place().map(|p| p.column),
             "message": self.message,
@@ -84,13 +88,16 @@ impl Fault {
 impl fmt::Display for Fault {
     /// `FILE:LINE:COLUMN: what is wrong`, then the line with a caret below the piece that is meant.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if let Some(place) = self.place() {
-            write!(f, ":{}:{}", place.line, place.column)?;
+        if !self.file.as_os_str().is_empty() {
+            write!(f, "{}", self.file.display())?;
+            if let Some(place) = self.place() {
+                write!(f, ":{}:{}", place.line, place.column)?;
+            }
+            f.write_str(": ")?;
         }
         let kind = if self.severity == Severity::Warning { "warning: " } else { "" };
-        write!(f, ": {kind}{}", self.sentence())?;
-        if let Some((place, quote)) = &self.at {
+        write!(f, "{kind}{}", self.sentence())?;
+        if let Some((place, Some(quote))) = &self.at {
             let number = place.line.to_string();
             let margin = number.len();
             write!(f, "\n {number} | {}", quote.text)?;

@@ -75,7 +75,7 @@ fn find_among(named: Option<&Path>, env: &Env, usual: &[PathBuf]) -> Result<Path
          The gateway.toml that comes with the gateway explains every key; copy it to one of these places",
         looked.join(" and no ")
     );
-    Err(Faults::of_file(Path::new("gateway.toml"), message))
+    Err(Faults::of_file(Path::new(""), message))
 }
 
 /// Reads a configuration and everything it names. Start and reload both come through here.
@@ -125,6 +125,18 @@ fn parse(path: &Path, text: String, env: &Env, tickets: &tls::Tickets) -> Result
     Err(not_toml(&mut source, table.get_ref(), &errors, report))
 }
 
+/// What the parser says, in words for somebody who does not write parsers.
+fn in_words(message: &str, word: Option<&str>) -> String {
+    match (message, word) {
+        ("duplicate key", Some(key)) => format!("`{key}` stands there already"),
+        ("string values must be quoted, expected literal string", Some(word)) => {
+            format!("a string needs quotes: \"{word}\"")
+        }
+        ("string values must be quoted, expected literal string", None) => "a string needs quotes".to_owned(),
+        (message, _) => message.replace(", expected", "; expected"),
+    }
+}
+
 /// Faults of a file that is no TOML. If the parser could make sense of the rest, keys and values are checked too.
 fn not_toml(
     source: &mut Source,
@@ -135,11 +147,12 @@ fn not_toml(
     let mut broken = Vec::new();
     let mut sound = true;
     for error in errors {
-        let span = error.span().unwrap_or(0..0);
+        let mut span = error.span().unwrap_or(0..0);
+        span.end = span.end.max(span.start + 1); // the parser points between two characters sometimes
         // Of a value without quotes the parser knows the extent; after anything else the rest may be misread.
         sound &= error.message().starts_with("string values must be quoted") && !source.is_header(span.start);
-        source.hide_rest_of_line(span.start);
-        report.fault(span.clone(), error.message().replace(", expected", "; expected"));
+        source.hide_unread_line(span.start, schema::is_near_key);
+        report.fault(span.clone(), in_words(error.message(), source.word(&span)));
         broken.push(span);
     }
     if sound {

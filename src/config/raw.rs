@@ -38,6 +38,10 @@ macro_rules! section {
             const TITLE: &'static str = $title;
             const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
 
+            fn written(&mut self) -> &mut Vec<&'static str> {
+                &mut self.written
+            }
+
             fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> bool {
                 match key {
                     $(stringify!($key) => {

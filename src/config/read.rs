@@ -27,6 +27,9 @@ pub trait Section: Default {
     /// Every key it knows.
     const KEYS: &'static [&'static str];
 
+    /// Keys that stand in the file, also those whose value is wrong or whose name is misspelled: they are not missing.
+    fn written(&mut self) -> &mut Vec<&'static str>;
+
     /// Reads one key; `false` when it is not one of `KEYS`.
     fn take(&mut self, key: &str, value: &Spanned<DeValue<'_>>, report: &mut Report) -> bool;
 }
@@ -36,7 +39,7 @@ pub fn section<S: Section>(table: &DeTable<'_>, report: &mut Report) -> S {
     let mut section = S::default();
     for (key, value) in table {
         if !section.take(key.get_ref(), value, report) {
-            schema::report_unknown(S::TITLE, key.get_ref(), key.span(), report);
+            section.written().extend(schema::report_unknown(S::TITLE, key.get_ref(), key.span(), report));
         }
     }
     section
@@ -48,7 +51,7 @@ pub fn wrong_type(key: &str, wanted: &str, value: &Spanned<DeValue<'_>>, report:
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a number",
         DeValue::Float(_) => "a fraction",
-        DeValue::Boolean(_) => "true or false",
+        DeValue::Boolean(_) => "a boolean",
         DeValue::Datetime(_) => "a date",
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
@@ -97,11 +100,22 @@ pub fn report_wrong(key: &str, text: &str, wrong: Wrong, span: Range<usize>, rep
 
 /// A string of the file in a message: short, and without anything that moves a terminal's cursor.
 pub fn shown(text: &str) -> String {
+    let text = &without_user(text);
     let clean: String = text.chars().map(|c| if c.is_control() { '·' } else { c }).collect();
     match clean.char_indices().nth(80) {
         Some((end, _)) => format!("\"{}…\"", &clean[..end]),
         None => format!("\"{clean}\""),
     }
+}
+
+/// A URL without `user:password`.
+fn without_user(text: &str) -> String {
+    let cut = || {
+        let (scheme, rest) = text.split_once("://")?;
+        let (_, host) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://…@{host}"))
+    };
+    cut().unwrap_or_else(|| text.to_owned())
 }
 
 impl<T: Read> Read for Spanned<T> {

@@ -51,8 +51,14 @@ const ELSEWHERE: [(&str, &str); 22] = [
     ("base_url", "public_url"),
 ];
 
-/// Reports a key that `title` does not know, with the best idea of what it was meant to be.
-pub fn report_unknown(title: &str, key: &str, span: Range<usize>, report: &mut Report) {
+/// Reports a key that `title` does not know, with the best idea of what it was meant to be. Returns the key of this
+/// section that it was meant to be, if that is clear: so that it is not reported as missing too.
+pub fn report_unknown(
+    title: &str,
+    key: &str,
+    span: Range<usize>,
+    report: &mut Report,
+) -> Option<&'static str> {
     let (here, keys) = SECTIONS
         .into_iter()
         .find(|(written, _)| title == written.trim_matches(['[', ']']))
@@ -64,15 +70,26 @@ pub fn report_unknown(title: &str, key: &str, span: Range<usize>, report: &mut R
     };
     if let Some(elsewhere) = homes(key, here) {
         report.fault(span, format!("{what}; {elsewhere}"));
-    } else if let Some(meant) = nearest(key, keys.iter().copied()).or_else(|| translate(key, keys)) {
-        report.misspelled(span, what, Some(meant.to_owned()));
-    } else if let Some((section, meant)) = near_elsewhere(key) {
-        report.fault(span, format!("{what}; did you mean \"{meant}\"? It belongs to {section}"));
-    } else if here.is_empty() {
-        report.fault(span, what);
-    } else {
-        report.fault(span, format!("{what}; it knows {}", keys.join(", ")));
+        return None;
     }
+    if let Some(meant) = nearest(key, keys.iter().copied()).or_else(|| translate(key, keys)) {
+        report.misspelled(span, what, Some(meant.to_owned()));
+        return Some(meant);
+    }
+    match near_elsewhere(key) {
+        Some((section, meant)) => {
+            report.fault(span, format!("{what}; did you mean \"{meant}\"? It belongs to {section}"));
+        }
+        None if here.is_empty() => report.fault(span, what),
+        None => report.fault(span, format!("{what}; it knows {}", keys.join(", "))),
+    }
+    None
+}
+
+/// Whether a word is a key of some section, or nearly: what follows it is then what that key holds.
+pub fn is_near_key(word: &str) -> bool {
+    let last = word.rsplit('.').next().unwrap_or(word);
+    nearest(last, SECTIONS.iter().flat_map(|(_, keys)| keys.iter().copied())).is_some()
 }
 
 /// Where a key belongs that is written correctly but in the wrong place.
@@ -90,7 +107,7 @@ fn homes(key: &str, here: &str) -> Option<String> {
     }
 }
 
-fn translate(key: &str, keys: &[&str]) -> Option<&'static str> {
+fn translate(key: &str, keys: &[&'static str]) -> Option<&'static str> {
     let (_, meant) = ELSEWHERE.iter().find(|(word, meant)| *word == key && keys.contains(meant))?;
     Some(meant)
 }

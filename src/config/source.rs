@@ -56,17 +56,30 @@ impl Source {
         &self.path
     }
 
-    /// Blots out whatever stands right of `=` in the line of a place the parser could not read: there is no telling
-    /// what it was meant to be.
-    pub fn hide_rest_of_line(&mut self, at: usize) {
+    /// Blots out a line that the parser could not read, unless it is a `[section]` or begins with a key that
+    /// holds no secret: there is no telling what else it was meant to be.
+    pub fn hide_unread_line(&mut self, at: usize, is_key: impl FnOnce(&str) -> bool) {
         let line = self.line_around(at);
         let text = &self.text[line.clone()];
-        let (key, start) = text.find('=').map_or((text, line.start), |eq| (&text[..eq], line.start + eq + 1));
         let quoted = text.contains(['"', '\'']);
-        if is_sensitive(key) || (quoted && !text.contains('=') && !text.trim_start().starts_with('[')) {
-            self.hidden.retain(|hidden| hidden.start < start || hidden.end > line.end);
-            self.hidden.push(start..line.end);
-        }
+        let start = match text.split_once('=') {
+            // Base64 ends with `=` too.
+            Some((key, _)) if !is_key(key.trim()) => line.start,
+            Some((key, _)) if is_sensitive(key) => line.start + key.len() + 1,
+            Some(_) => return,
+            None if !quoted && text.trim_start().starts_with('[') => return,
+            None => line.start,
+        };
+        self.hidden.retain(|hidden| hidden.start < start || hidden.end > line.end);
+        self.hidden.push(start..line.end);
+    }
+
+    /// What stands at a span, if it is a single word that may be shown.
+    pub fn word(&self, span: &Range<usize>) -> Option<&str> {
+        let word = self.text.get(span.clone())?;
+        let plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        let hidden = self.hidden.iter().any(|hidden| hidden.start < span.end && span.start < hidden.end);
+        ((1..=40).contains(&word.len()) && plain && !hidden).then_some(word)
     }
 
     /// Line and column of a byte.
@@ -233,12 +246,17 @@ mod tests {
     fn a_line_the_parser_could_not_read_is_hidden_when_it_may_hold_a_secret() {
         for (line, shown) in [
             ("secret = \"MARK", "secret =…"),
+            ("unknown = \"MARK", "…"),
+            ("MARKmarkMARK==", "…"),
             ("  \"MARK\",", "…"),
+            ("\"MARK\" = 5", "…"),
+            ("MARK", "…"),
+            ("[\"MARK\"", "…"),
             ("mode = enforce", "mode = enforce"),
             ("[server", "[server"),
         ] {
             let mut s = source(line);
-            s.hide_rest_of_line(2);
+            s.hide_unread_line(2, |key| ["mode", "secret"].contains(&key));
             assert_eq!(s.quote(&(0..1)).text, shown);
         }
     }
@@ -248,7 +266,8 @@ mod tests {
         let text = "secret = \"MARKMARK\" x = 5";
         let at = text.find("x =").unwrap();
         let mut s = source(text);
-        s.hidden = vec![9..19];
+        s.hidden.clear();
+        s.hidden.push(9..19);
         assert_eq!(s.quote(&(at..at + 1)), Quote { text: "secret = … x = 5".into(), from: 11, length: 1 });
     }
 

@@ -5,8 +5,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
     let written = plain(written);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&written, &plain(candidate)), candidate))
-        .filter(|(distance, candidate)| *distance <= allowed(&written, candidate))
+        .filter_map(|candidate| distance(&written, &plain(candidate)).map(|distance| (distance, candidate)))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
@@ -21,15 +20,12 @@ fn plain(word: &str) -> String {
     word.trim().to_lowercase().replace(['-', ' '], "_")
 }
 
-/// Swapped letters count once; a word that only lacks its end (`max_doc`) or its plural is near too.
-fn distance(written: &str, candidate: &str) -> usize {
-    if written != candidate
-        && written.len() >= 3
-        && (candidate.starts_with(written) || written.starts_with(candidate))
-    {
-        return 1;
-    }
-    strsim::damerau_levenshtein(written, candidate)
+/// How far apart two words are, if that is near. Swapped letters count once; a word that only lacks its end
+/// (`max_doc`) is near however much is missing.
+fn distance(written: &str, candidate: &str) -> Option<usize> {
+    let distance = strsim::damerau_levenshtein(written, candidate);
+    let begins = written.len() >= 3 && (candidate.starts_with(written) || written.starts_with(candidate));
+    (begins || distance <= allowed(written, candidate)).then_some(distance)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Values of single keys: each knows how it is written and says what is wrong with what it cannot read.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use hyper::header::{self, HeaderName};
@@ -164,24 +164,23 @@ fn socket_address(text: &str) -> Result<SocketAddr, Wrong> {
         return Ok(address);
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Err(Wrong::meaning("has no port", Some(SocketAddr::new(ip, 443).to_string())));
+        // `::1:443` is an address as a whole; whether its end was meant as a port, only its author knows.
+        let why = if ip.is_ipv6() && !text.starts_with('[') {
+            "has no port, or no brackets as in \"[::1]:443\""
+        } else {
+            "has no port"
+        };
+        let meant = ip.is_ipv4().then(|| SocketAddr::new(ip, 443).to_string());
+        return Err(Wrong::meaning(why, meant));
     }
     if text.parse::<u16>().is_ok() || text.starts_with([':', '*']) {
         let port = text.trim_start_matches(['*', ':']);
         return Err(Wrong::new(format!(
-            "has no address; every address is \"0.0.0.0:{port}\" and \"[::]:{port}\""
+            "has no address; for all of them write \"0.0.0.0:{port}\" and \"[::]:{port}\""
         )));
     }
-    if let Some((host, port)) = text.rsplit_once(':') {
-        if let (Ok(ip), Ok(port)) = (host.parse::<Ipv6Addr>(), port.parse()) {
-            return Err(Wrong::meaning(
-                "needs brackets around the address",
-                Some(SocketAddr::new(ip.into(), port).to_string()),
-            ));
-        }
-        if port.parse::<u16>().is_err() {
-            return Err(Wrong::new("has no port between 0 and 65535"));
-        }
+    if text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(Wrong::new("has no port between 0 and 65535"));
     }
     Err(Wrong::new("is no IP address with a port; names are not looked up here"))
 }

@@ -1,151 +1,17 @@
-//! Signing secrets that anybody would try first: defaults of documentation and images, and words around "secret".
+//! Signing secrets that anybody would try first: defaults of images and manuals, and words around "secret".
 
 /// Pieces that such secrets are made of, in lower case, letters and digits only. Whatever consists of nothing else
 /// (`my_jwt_secret`, `Change-Me-Please!`, `your-256-bit-secret`) is well known, however long it is.
-const PIECES: [&str; 96] = [
-    "a",
-    "abc",
-    "access",
-    "admin",
-    "an",
-    "api",
-    "app",
-    "apple",
-    "asdf",
-    "auth",
-    "base64",
-    "bit",
-    "bits",
-    "change",
-    "changed",
-    "changeit",
-    "changeme",
-    "code",
-    "config",
-    "default",
-    "demo",
-    "dev",
-    "development",
-    "docs",
-    "document",
-    "documentserver",
-    "dont",
-    "dragon",
-    "editor",
-    "env",
-    "example",
-    "foo",
-    "bar",
-    "baz",
-    "for",
-    "gateway",
-    "god",
-    "guest",
-    "hello",
-    "here",
-    "hmac",
-    "hs",
-    "hunter2",
-    "i",
-    "iloveyou",
-    "in",
-    "insert",
-    "is",
-    "it",
-    "jwt",
-    "key",
-    "letmein",
-    "local",
-    "localhost",
-    "login",
-    "long",
-    "love",
-    "master",
-    "me",
-    "monkey",
-    "my",
-    "no",
-    "none",
-    "not",
-    "null",
-    "office",
-    "only",
-    "onlyoffice",
-    "pass",
-    "passphrase",
-    "passw0rd",
-    "password",
-    "please",
-    "private",
-    "prod",
-    "production",
-    "pwd",
-    "qwerty",
-    "random",
-    "rapidpm",
-    "replace",
-    "root",
-    "s3cr3t",
-    "s3cret",
-    "sample",
-    "secret",
-    "secretkey",
-    "secure",
-    "security",
-    "server",
-    "set",
-    "sha",
-    "shared",
-    "shh",
-    "shhh",
-    "shhhh",
-];
-
-/// More of them; two lists, because a line of an array holds only so much.
-const MORE: [&str; 42] = [
-    "sign",
-    "signature",
-    "signing",
-    "some",
-    "string",
-    "strong",
-    "super",
-    "supersecret",
-    "symmetric",
-    "temp",
-    "test",
-    "testing",
-    "that",
-    "the",
-    "this",
-    "to",
-    "todo",
-    "token",
-    "top",
-    "true",
-    "undefined",
-    "unsafe",
-    "use",
-    "user",
-    "value",
-    "verify",
-    "very",
-    "wallet",
-    "welcome",
-    "with",
-    "word",
-    "world",
-    "xxx",
-    "yes",
-    "you",
-    "your",
-    "zxcvbn",
-    "wopi",
-    "callback",
-    "at",
-    "least",
-    "key1",
-];
+const PIECES: &str = "\
+    a abc abcdef abcdefghijklmnopqrstuvwxyz asdfghjkl qwertyuiop access admin an api app apple asdf at auth bar base64 baz bit bits callback change changed \
+    changeit changeme code config default demo dev development docs document documentserver dont dragon \
+    editor env example foo for gateway god guest hello here hmac hs hunter2 i iloveyou in insert is it \
+    jwt key key1 least letmein local localhost login long love master me monkey my no none not null \
+    office only onlyoffice pass passphrase passw0rd password please private prod production pwd qwerty \
+    random rapidpm replace root s3cr3t s3cret sample secret secretkey secure security server set sha \
+    shared shh shhh shhhh sign signature signing some string strong super supersecret symmetric temp \
+    test testing that the this to todo token top true undefined unsafe use user value verify very wallet \
+    welcome with wopi word world xxx yes you your zxcvbn";
 
 /// Digits in a row that may stand between pieces: years, `256`, `123456`. Longer rows may be random.
 const DIGITS: usize = 10;
@@ -155,10 +21,16 @@ pub fn is_well_known(secret: &[u8]) -> bool {
     let plain: Vec<u8> =
         secret.iter().filter(|b| b.is_ascii_alphanumeric()).map(u8::to_ascii_lowercase).collect();
     let Some(first) = secret.first() else { return true };
-    let repeated = secret.iter().all(|b| b == first);
+    let repeated = secret.iter().all(|b| b == first) || (1..=DIGITS).any(|block| repeats(secret, block));
+    let number = plain.len() < 2 * DIGITS && plain.iter().all(u8::is_ascii_digit);
     // What is left out above must not be what makes it strong.
     let others = secret.len() - plain.len();
-    repeated || (others <= plain.len() / 2 + 4 && consists_of_pieces(&plain))
+    repeated || number || (others <= plain.len() / 2 + 4 && consists_of_pieces(&plain))
+}
+
+/// Whether the same few bytes come three times or more, and nothing else.
+fn repeats(secret: &[u8], block: usize) -> bool {
+    secret.len() >= 3 * block && secret.iter().zip(&secret[block..]).all(|(a, b)| a == b)
 }
 
 /// Whether pieces, put one behind the other, make up the whole.
@@ -170,7 +42,7 @@ fn consists_of_pieces(plain: &[u8]) -> bool {
             continue;
         }
         let rest = &plain[at..];
-        for piece in PIECES.iter().chain(&MORE).filter(|piece| rest.starts_with(piece.as_bytes())) {
+        for piece in PIECES.split(' ').filter(|piece| rest.starts_with(piece.as_bytes())) {
             reached[at + piece.len()] = true;
         }
         for digits in 1..=rest.iter().take(DIGITS).take_while(|b| b.is_ascii_digit()).count() {
@@ -235,6 +107,10 @@ mod tests {
             "this-is-a-very-long-secret-key-for-jwt-signing",
             "replace-me-with-a-random-string",
             "secret123",
+            "123456789012345",
+            "01234567890123456789012345678901234567890",
+            "abcdefghijklmnopqrstuvwxyz0123456789",
+            "correctcorrectcorrectcorrectcorrect",
             "rapidpm",
         ] {
             assert!(is_well_known(secret.as_bytes()), "{secret}");

@@ -197,6 +197,14 @@ impl Reply {
         Self { kind: Kind::Whole(bytes.into()), exchange: None }
     }
 
+    /// Keeps the gateway's own words back and gives their length.
+    pub fn withhold(&mut self) -> Option<u64> {
+        match &mut self.kind {
+            Kind::Whole(bytes) => Some(std::mem::take(bytes).len() as u64),
+            Kind::Upstream(_) => None,
+        }
+    }
+
     fn gave(&self, bytes: usize) {
         if let Some(exchange) = &self.exchange {
             exchange.gave(bytes);

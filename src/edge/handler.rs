@@ -18,7 +18,7 @@ use hyper::header::{
     CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
 };
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
 use super::body::{LARGEST, Reply, Unread};
 use super::conn::{Connection, MOST_FIELDS};
@@ -49,10 +49,11 @@ pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> R
     let (parts, body) = request.into_parts();
     let exchange = Exchange::begin(&connection, &parts);
     let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers);
+    let head_only = parts.method == Method::HEAD;
     let running = connection.core.live.load();
     let answered = answer(&connection, &running, &exchange, &mut asked, parts, body).await;
     let response = answered.unwrap_or_else(|trouble| respond::trouble(trouble, &asked, &exchange));
-    respond::finish(response, &exchange)
+    respond::finish(response, &exchange, head_only)
 }
 
 async fn answer(

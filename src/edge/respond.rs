@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue,
+    RETRY_AFTER,
 };
 use hyper::{HeaderMap, Response, StatusCode};
 
@@ -197,9 +198,13 @@ fn page(status: StatusCode, what: &str, cure: &str, exchange: &Rc<Exchange>) -> 
     own(status, "text/html; charset=utf-8", html, exchange)
 }
 
-/// What every answer gets at the end: its request id.
-pub fn finish(mut response: Response<Reply>, exchange: &Exchange) -> Response<Reply> {
+/// What every answer gets at the end: its request id, and no body where only the head was asked for. Over HTTP/2 hyper
+/// would send one all the same, which a client takes for a broken stream (RFC 9113 8.1.1).
+pub fn finish(mut response: Response<Reply>, exchange: &Exchange, head_only: bool) -> Response<Reply> {
     exchange.answered(response.status().as_u16());
+    if head_only && let Some(length) = response.body_mut().withhold() {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, id);
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
-use crate::rules::policy::Refusal;
+use crate::rules::refusal::REASONS;
 use crate::rules::route::Route;
 
 /// Handles of every series.
@@ -64,7 +64,7 @@ impl Metrics {
                 })
             })
             .collect();
-        let refusals = Refusal::REASONS
+        let refusals = REASONS
             .iter()
             .map(|&reason| {
                 let labels = [("reason", reason)];

@@ -7,10 +7,10 @@ use hyper::Method;
 
 use super::carrier::Carried;
 use super::route::{Matched, Route};
-use super::table::{Access, Carrier, Closed, RefusalShape};
+use super::table::{Access, Carrier, Closed};
 use super::token::{Settings, TokenFault, Verified};
 
-pub use super::refusal::{Answer, Refusal, Whose};
+pub use super::refusal::Refusal;
 
 /// Leave to pass one request to the Document Server.
 #[derive(Debug)]
@@ -106,11 +106,6 @@ pub fn check(matched: &Matched<'_>, method: &Method) -> Result<(), Refusal> {
         _ if !matched.rule.methods.allow(method) => Err(Refusal::Method(matched.rule.methods)),
         _ => Ok(()),
     }
-}
-
-/// The face a refusal has on this route.
-pub fn shape(matched: Option<&Matched<'_>>) -> RefusalShape {
-    matched.map_or(RefusalShape::Gateway, |m| m.rule.refusal)
 }
 
 fn permit(matched: &Matched<'_>, proof: Proof) -> Permit {

@@ -35,20 +35,14 @@ pub enum Refusal {
     Misdirected,
     /// The body is larger than what is read for a token.
     BodyTooLarge,
-    /// The head is larger than what the Document Server would take.
+    /// The head has more fields than the Document Server would take.
     HeadTooLarge,
-    /// One address holds too many connections.
-    AddressLimit,
-    /// The gateway holds as many connections as it may.
-    ConnectionLimit,
-    /// A document has as many sockets as it may.
-    DocumentLimit,
     /// A permit was asked for in the wrong way; a fault of the gateway, closed rather than open.
     WrongDoor,
 }
 
 /// Every name that [`Refusal::reason`] can give: label values that exist from the start.
-pub const REASONS: [&str; 32] = [
+pub const REASONS: [&str; 29] = [
     "path_not_absolute",
     "path_broken_escape",
     "path_forbidden_escape",
@@ -77,24 +71,8 @@ pub const REASONS: [&str; 32] = [
     "misdirected_host",
     "body_too_large",
     "head_too_large",
-    "address_limit",
-    "connection_limit",
-    "document_limit",
     "wrong_door",
 ];
-
-/// Whose business a refusal is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whose {
-    /// The sender asked for what is not there or not allowed.
-    Sender,
-    /// The application that signs tokens: its secret, its clock, its settings.
-    Integrator,
-    /// The gateway is at a limit that an operator set.
-    Operator,
-    /// The gateway itself.
-    Gateway,
-}
 
 /// A refusal as it goes out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,42 +86,6 @@ pub struct Answer {
 }
 
 impl Refusal {
-    /// Every reason there is, so that each has its series from the start.
-    pub const REASONS: &'static [&'static str] = &[
-        "path_not_absolute",
-        "path_broken_escape",
-        "path_forbidden_escape",
-        "path_control_byte",
-        "path_backslash",
-        "path_delimiter",
-        "path_not_utf8",
-        "path_double_encoded",
-        "path_above_root",
-        "path_title_dots",
-        "unknown_path",
-        "closed_path",
-        "switched_off",
-        "key_invalid",
-        "method_not_allowed",
-        "token_missing",
-        "token_ambiguous",
-        "token_malformed",
-        "token_too_large",
-        "token_algorithm",
-        "token_critical",
-        "token_signature",
-        "token_bad_time",
-        "token_expired",
-        "token_not_yet",
-        "misdirected_host",
-        "body_too_large",
-        "head_too_large",
-        "address_limit",
-        "connection_limit",
-        "document_limit",
-        "wrong_door",
-    ];
-
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -157,9 +99,6 @@ impl Refusal {
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
-            Self::AddressLimit => "address_limit",
-            Self::ConnectionLimit => "connection_limit",
-            Self::DocumentLimit => "document_limit",
             Self::WrongDoor => "wrong_door",
         }
     }
@@ -174,24 +113,7 @@ impl Refusal {
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::AddressLimit | Self::DocumentLimit => StatusCode::TOO_MANY_REQUESTS,
-            Self::ConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
             Self::WrongDoor => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// Whose business it is.
-    pub const fn whose(self) -> Whose {
-        match self {
-            Self::Token {
-                fault: TokenFault::Missing | TokenFault::Malformed | TokenFault::TooLarge, ..
-            } => Whose::Sender,
-            Self::Token { .. } => Whose::Integrator,
-            Self::AddressLimit | Self::ConnectionLimit | Self::DocumentLimit | Self::SwitchedOff(_) => {
-                Whose::Operator
-            }
-            Self::WrongDoor => Whose::Gateway,
-            _ => Whose::Sender,
         }
     }
 
@@ -260,10 +182,7 @@ impl fmt::Display for Refusal {
             Self::Token { fault, carrier: None } => fault.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
-            Self::HeadTooLarge => f.write_str("the head of the request is too large"),
-            Self::AddressLimit => f.write_str("too many connections from this address"),
-            Self::ConnectionLimit => f.write_str("the gateway holds as many connections as it may"),
-            Self::DocumentLimit => f.write_str("this document has as many editors as it may"),
+            Self::HeadTooLarge => f.write_str("the head of the request has too many fields"),
             Self::WrongDoor => f.write_str("the gateway asked its own rules in the wrong way"),
         }
     }
@@ -305,9 +224,6 @@ mod tests {
             Refusal::Misdirected,
             Refusal::BodyTooLarge,
             Refusal::HeadTooLarge,
-            Refusal::AddressLimit,
-            Refusal::ConnectionLimit,
-            Refusal::DocumentLimit,
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);
@@ -389,10 +305,6 @@ mod tests {
             (Refusal::Method(Methods::Write), 405, "method_not_allowed"),
             (Refusal::Misdirected, 421, "misdirected_host"),
             (Refusal::BodyTooLarge, 413, "body_too_large"),
-            (Refusal::HeadTooLarge, 431, "head_too_large"),
-            (Refusal::AddressLimit, 429, "address_limit"),
-            (Refusal::DocumentLimit, 429, "document_limit"),
-            (Refusal::ConnectionLimit, 503, "connection_limit"),
             (Refusal::WrongDoor, 500, "wrong_door"),
         ];
         for (refusal, status, reason) in table {

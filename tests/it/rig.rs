@@ -27,7 +27,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// The secret of every rig.
-pub const SECRET: &str = "it-secret-0123456789abcdef0123456789abcdef";
+pub const SECRET: &str = "7f3c91d0a2b84e65b1c7d92e40fa8136c05d";
 
 /// A gateway and what stands around it. Dropping it takes everything down.
 pub struct Rig {
@@ -42,16 +42,22 @@ pub struct Rig {
 
 /// What a rig starts with; `..Setup::default()` for the rest.
 pub struct Setup {
-    /// Host of `public_url`, with its path if it has one.
+    /// Host of `public_url`, with its path if it has one. Several, separated by spaces, make a list.
     pub public: &'static str,
+    /// Listens on a port that was free a moment ago, and names it in `public_url`: for browsers, which follow links.
+    pub port_in_url: bool,
     /// Names of the certificate.
     pub names: Vec<&'static str>,
+    /// Names of further certificates, each with a pair of its own.
+    pub more_names: Vec<Vec<&'static str>>,
     /// Further lines for tables of gateway.toml, by table: `("limits", "connections = 3")`. Table "" is the top.
     pub lines: Vec<(&'static str, String)>,
     /// Further tables, as text at the end.
     pub tables: String,
     /// The stand-in's options; secret and links are set by the rig.
     pub server: Options,
+    /// Another server to stand behind the gateway, for answers that the stand-in would never give.
+    pub upstream: Option<SocketAddr>,
     /// How long clients may be slow.
     pub deadlines: Deadlines,
 }
@@ -60,10 +66,13 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             public: "localhost",
+            port_in_url: false,
             names: vec!["localhost"],
+            more_names: Vec::new(),
             lines: Vec::new(),
             tables: String::new(),
             server: Options::default(),
+            upstream: None,
             deadlines: Deadlines::default(),
         }
     }
@@ -81,8 +90,12 @@ impl Rig {
             DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path(), "rig", &setup.names);
+        for (at, names) in setup.more_names.iter().enumerate() {
+            certificate(folder.path(), &format!("more-{at}"), names);
+        }
         let file = folder.path().join("gateway.toml");
-        std::fs::write(&file, toml(&setup, server.address(), folder.path())).unwrap();
+        std::fs::write(&file, toml(&setup, setup.upstream.unwrap_or(server.address()), folder.path()))
+            .unwrap();
         let loaded =
             config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
@@ -190,7 +203,9 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
         rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
             .unwrap();
     std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
-    std::fs::write(folder.join(format!("{stem}.key")), made.signing_key.serialize_pem()).unwrap();
+    let key = folder.join(format!("{stem}.key"));
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 /// gateway.toml of a rig.
@@ -199,18 +214,30 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
-    let names = setup.names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    let names = quoted(&setup.names);
+    let port = if setup.port_in_url { free_port() } else { 0 };
+    let at_port = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let public =
+        setup.public.split(' ').map(|host| format!("\"https://{host}{at_port}\"")).collect::<Vec<_>>();
+    let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
+        let names = quoted(names);
+        format!(
+            "[[tls.certificates]]\nnames = [{names}]\nchain = \"more-{at}.pem\"\nkey = \"more-{at}.key\"\n"
+        )
+    });
     format!(
-        "public_url = \"https://{}\"\n{}\n\
-         [server]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
-         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n\
+        "public_url = [{}]\n{}\n\
+         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
+         [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\
          [saves]\ndirectory = {:?}\n{}\n\
          [sockets]\n{}\n[limits]\n{}\n{}",
-        setup.public,
+        public.join(", "),
         lines(""),
         lines("server"),
+        pairs.collect::<String>(),
         lines("jwt"),
         lines("document_server"),
         folder.join("saves"),
@@ -219,6 +246,10 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         lines("limits"),
         setup.tables,
     )
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A TLS connection to any gateway; no certificate is too odd for it.
@@ -238,17 +269,21 @@ pub async fn tls_over(
     name: Option<&str>,
     protocols: &[&str],
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
+    let mut client = client(rustls::DEFAULT_VERSIONS);
     client.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     client.enable_sni = name.is_some();
     let name = ServerName::try_from(name.unwrap_or("localhost").to_owned()).unwrap();
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
+}
+
+/// A TLS client of these versions, to which no certificate is too odd.
+pub fn client(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
+        .with_no_client_auth()
 }
 
 #[derive(Debug)]

@@ -1,15 +1,18 @@
 //! `[tls]`: certificates that are read, matched with their keys, and compared with the names they shall serve.
 
+use std::net::Ipv6Addr;
+
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use toml::Spanned;
 
+use super::context::value;
 use super::site::Public;
-use super::{Context, Part, value};
+use super::{Context, Part};
 use crate::config::raw;
-use crate::config::read::{Wrong, report_wrong};
+use crate::config::read::shown;
 use crate::live::Fixed;
 use crate::rules::host::NamePattern;
 use crate::tls::{Certificates, MinVersion, Pair, PairFault, Settings, Tickets};
@@ -88,16 +91,24 @@ fn patterns(names: &Spanned<Vec<Spanned<String>>>, context: &mut Context<'_>) ->
     let parsed: Vec<Option<NamePattern>> = names
         .get_ref()
         .iter()
-        .map(|name| match NamePattern::parse(name.get_ref()) {
+        .map(|name| match NamePattern::parse(&in_brackets(name.get_ref())) {
             Ok(pattern) => Some(pattern),
             Err(fault) => {
-                let wrong = Wrong::new(fault.to_string());
-                report_wrong("tls.certificates.names", name.get_ref(), wrong, name.span(), context.report);
+                let message = format!("`tls.certificates.names`: {}: {fault}", shown(name.get_ref()));
+                context.report.fault(name.span(), message);
                 None
             }
         })
         .collect();
     parsed.into_iter().collect()
+}
+
+/// An IPv6 address as it stands in `Host`, which is what names are compared with.
+fn in_brackets(name: &str) -> String {
+    match name.trim_matches(['[', ']']).parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => name.to_owned(),
+    }
 }
 
 /// A name of two certificates: only the first would ever be served.
@@ -124,7 +135,7 @@ fn report_not_in(chain: &[u8], names: Option<&Spanned<Vec<Spanned<String>>>>, co
     for name in names.into_iter().flat_map(|names| names.get_ref()) {
         // Any host below a wildcard stands for it.
         let host = name.get_ref().replacen('*', "any", 1);
-        let Ok(host) = ServerName::try_from(host.as_str()) else { continue };
+        let Ok(host) = ServerName::try_from(host.trim_matches(['[', ']'])) else { continue };
         if verify_server_name(&leaf, &host).is_err() {
             let message = format!(
                 "`tls.certificates.names`: the certificate is not made out for {}; browsers will refuse it",

@@ -49,7 +49,8 @@ pub fn build(
         let raw = entry.get_ref();
         context.require("[[integrators]]", &["name", "url"], &raw.written, entry.span());
         let roots = roots(raw.ca.as_ref(), context);
-        let Some(integrator) = integrator(raw, roots) else { continue };
+        let prefix = context.prefix("integrators.prefix", raw.prefix.as_ref());
+        let Some(integrator) = integrator(raw, roots, prefix) else { continue };
         report(raw, &integrator, &built, context);
         built.push(integrator);
     }
@@ -71,7 +72,11 @@ fn rapidpm() -> Integrator {
     }
 }
 
-fn integrator(raw: &raw::Integrator, roots: Vec<CertificateDer<'static>>) -> Option<Integrator> {
+fn integrator(
+    raw: &raw::Integrator,
+    roots: Vec<CertificateDer<'static>>,
+    prefix: Option<String>,
+) -> Option<Integrator> {
     let url = raw.url.as_ref()?.get_ref();
     Some(Integrator {
         name: raw.name.as_ref()?.get_ref().0.clone(),
@@ -80,7 +85,7 @@ fn integrator(raw: &raw::Integrator, roots: Vec<CertificateDer<'static>>) -> Opt
         port: url.port,
         path: url.path.clone(),
         header: raw.header.as_ref().map(|header| header.get_ref().clone()),
-        prefix: raw.prefix.as_ref().map(|prefix| prefix.get_ref().0.clone()),
+        prefix,
         connect: raw.connect.as_ref().map(|connect| connect.get_ref().0.clone()),
         roots,
         hosts: raw

@@ -25,21 +25,22 @@ pub fn build(jwt: &Part<raw::Jwt>, context: &mut Context<'_>) -> Option<(Setting
         Duration::ZERO..=Duration::from_secs(300),
         "it is for clocks that differ; the Document Server's own tokens live 5 minutes",
     );
+    let prefix = context.prefix("jwt.prefix", raw.prefix.as_ref());
     let (present, previous) = (present?, previous?);
     let settings = Settings {
         keys: std::iter::once(&present).chain(&previous).map(VerifyingKey::new).collect(),
         algorithms: algorithms?,
         leeway,
         header: raw.header.as_ref().map_or(AUTHORIZATION, |header| header.get_ref().clone()),
-        prefix: raw.prefix.as_ref().map_or_else(|| "Bearer ".to_owned(), |prefix| prefix.get_ref().0.clone()),
+        prefix: prefix.unwrap_or_else(|| "Bearer ".to_owned()),
     };
     Some((settings, present))
 }
 
 fn present(jwt: &Part<raw::Jwt>, context: &mut Context<'_>) -> Option<Secret> {
     let raw = jwt.get_ref();
-    let (secret, span) = match &raw.secret {
-        Some(from) => (from.get_ref().fetch("jwt.secret", context)?, from.get_ref().span()),
+    let (key, secret, span) = match &raw.secret {
+        Some(from) => ("jwt.secret", from.get_ref().fetch("jwt.secret", context)?, from.get_ref().span()),
         None if raw.written.contains(&"secret") => return None,
         None if context.env.get(VARIABLE).is_none() => {
             let message = format!(
@@ -49,9 +50,9 @@ fn present(jwt: &Part<raw::Jwt>, context: &mut Context<'_>) -> Option<Secret> {
             context.report.fault(jwt.span(), message);
             return None;
         }
-        None => (secret::from_env("jwt.secret", VARIABLE, jwt.span(), context)?, jwt.span()),
+        None => (VARIABLE, secret::from_env(VARIABLE, VARIABLE, jwt.span(), context)?, jwt.span()),
     };
-    secret::judge("jwt.secret", &secret, span, context.report).then_some(secret)
+    secret::judge(key, &secret, span, context.report).then_some(secret)
 }
 
 fn previous(raw: &raw::Jwt, present: Option<&Secret>, context: &mut Context<'_>) -> Option<Vec<Secret>> {

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::{Context, Part, value};
+use super::context::value;
+use super::{Context, Part};
 use crate::config::raw;
 use crate::config::values::Bytes;
 use crate::relay::{Archive, Saves, Validate};
+
+/// An empty document has some kilobytes.
+const LEAST: u64 = 1024;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -35,7 +39,7 @@ pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
             raw.keep_trying.as_ref(),
             72 * HOUR,
             Duration::from_secs(1)..=90 * 24 * HOUR,
-            "a weekend is the least an outage may last, and a save of last season helps nobody",
+            "what could not be delivered for that long needs a person",
         ),
         hold_editors: context.duration(
             "saves.hold_editors",
@@ -53,8 +57,6 @@ pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
 }
 
 fn size(key: &str, written: Option<&Spanned<Bytes>>, default: u64, context: &mut Context<'_>) -> u64 {
-    /// An empty document has some kilobytes.
-    const LEAST: u64 = 1024;
     let Some(written) = written else { return default };
     if written.get_ref().0 < LEAST {
         context
@@ -65,7 +67,7 @@ fn size(key: &str, written: Option<&Spanned<Bytes>>, default: u64, context: &mut
 }
 
 fn report_sizes(raw: &raw::Saves, built: &Saves, context: &mut Context<'_>) {
-    if built.max_document > built.max_size {
+    if built.max_document > built.max_size && built.max_size >= LEAST {
         let at = raw.max_size.as_ref().or(raw.max_document.as_ref()).map_or(0..0, Spanned::span);
         let message = format!(
             "`saves.max_size` ({} bytes) is less than `saves.max_document` ({} bytes): a large document could never be kept",

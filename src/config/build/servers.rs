@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Context, Part, value};
+use super::context::value;
+use super::{Context, Part};
 use crate::config::{raw, url};
 use crate::rules::route::Switches;
 use crate::upstream::{Address, Settings};

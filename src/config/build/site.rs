@@ -8,10 +8,11 @@ use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use toml::Spanned;
 
+use super::context::short;
 use super::integrators::Integrators;
-use super::{Context, Part, short};
+use super::{Context, Part};
 use crate::config::raw;
-use crate::config::read::{OneOrMore, Wrong, report_wrong};
+use crate::config::read::{OneOrMore, Wrong, report_wrong, shown};
 use crate::config::suggest::nearest;
 use crate::config::url::HttpUrl;
 use crate::config::values::Sometimes;
@@ -68,7 +69,7 @@ fn public_url(key: &str, text: &str, span: Range<usize>, context: &mut Context<'
     match PublicUrl::parse(text) {
         Ok(url) => Some(url),
         Err(fault) => {
-            report_wrong(key, text, Wrong::new(fault.to_string()), span, context.report);
+            context.report.fault(span, format!("`{key}`: {}: {fault}", shown(text)));
             None
         }
     }
@@ -190,6 +191,7 @@ fn ancestor(entry: &str, integrators: &Integrators) -> Result<Ancestors, Wrong> 
         "self" => return Ok(Ancestors::These(vec!["'self'".into()])),
         "integrators" => return Ok(Ancestors::These(integrators.origins())),
         "*" => return Ok(Ancestors::Everybody),
+        "none" => return Err(Wrong::new("is written as an empty list: frame_ancestors = []")),
         _ => {}
     }
     if let Some(origin) = integrators.origin_of(entry) {

@@ -1,7 +1,8 @@
 //! `[sockets]`: which pages may open editor sockets.
 
+use super::context::value;
 use super::site::origin;
-use super::{Context, Part, value};
+use super::{Context, Part};
 use crate::config::raw;
 use crate::config::read::{Wrong, report_wrong};
 use crate::config::suggest::nearest;

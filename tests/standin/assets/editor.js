@@ -58,6 +58,7 @@
   let sending = null; // { edit, before }: under way, not yet confirmed
   let asked = false; // waits for the save lock
   let arriving = []; // changes that came before the welcome
+  let carried = null; // what was written but not shared when the version changed: { base, edit }
   let session = null, sessionId = null, since = null, me = null;
   let line = null, attempts = 0, preferPolling = false, over_ = false;
 
@@ -111,7 +112,7 @@
     license: () => message(introduction()),
     authChanges: ({ changes }) => { arriving.push(...changes.map(parse)); },
     auth: (data) => {
-      session = data.jwt; sessionId = data.sessionId; since = data.sessionTimeConnect; me = data.indexUser;
+      session = data.jwt || session; sessionId = data.sessionId; since = data.sessionTimeConnect; me = data.indexUser;
       attempts = 0;
       people(data.participants);
       show("good", "connected");
@@ -135,13 +136,14 @@
       const loaded = await answer.text();
       original = loaded;
       base = log.reduce(apply, original);
-      text.value = base;
+      text.value = carried?.base === base ? apply(base, carried.edit) : base;
+      carried = null;
       text.disabled = false;
       text.readOnly = !editing;
       text.placeholder = "Write something …";
       $("save").disabled = !editing;
       if (editing) text.focus({ preventScroll: true });
-      text.setSelectionRange(base.length, base.length);
+      text.setSelectionRange(text.value.length, text.value.length);
       tell("onDocumentReady");
       progress();
     },
@@ -182,6 +184,9 @@
     line?.close();
     const note = [`code ${code}`, detail].filter(Boolean).join(" · ");
     if (code === 4008) {
+      const edit = original === null ? null : diff(sending?.before ?? base, text.value);
+      if (edit) carried = { base: sending?.before ?? base, edit };
+      text.readOnly = true;
       show("wait", "this version was saved, fetching the new one …");
       tell("onRequestRefreshFile");
     } else if (code === 4005) {

@@ -12,19 +12,18 @@ use hyper::ext::ReasonPhrase;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use md5::{Digest as _, Md5};
-use std::convert::Infallible;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The body of every answer.
-pub(crate) type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
 /// Every answer.
 pub(crate) type Answer = Response<Body>;
 
 /// A whole body.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed()
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed()
 }
 
 /// An answer with the headers that nginx puts on each.
@@ -98,10 +97,10 @@ pub(crate) fn set(answer: &mut Answer, name: &'static str, value: &str) {
 
 /// nginx's last word: `Vary` and gzip where the type allows it, the client accepts it and no `Via` forbids it.
 pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
-    let Some(length) = answer.body().size_hint().exact().filter(|length| (20..16 << 20).contains(length))
-    else {
+    let length = answer.body().size_hint().exact();
+    if !length.is_some_and(|length| (20..16 << 20).contains(&length)) {
         return answer;
-    };
+    }
     let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kinds = [
         "text/plain",
@@ -114,7 +113,7 @@ pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
     ];
     let compressible =
         kinds.iter().any(|known| kind.starts_with(known)) && answer.status() != StatusCode::PARTIAL_CONTENT;
-    if !compressible || length == 0 || answer.status() == StatusCode::FOUND {
+    if !compressible || !matches!(answer.status().as_u16(), 200 | 403 | 404) {
         return answer;
     }
     set(&mut answer, "vary", "Accept-Encoding");
@@ -126,7 +125,7 @@ pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
         return answer;
     }
     let (mut head, body) = answer.into_parts();
-    let bytes = body.collect().await.unwrap_or_else(|never| match never {}).to_bytes();
+    let bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     let packed = encoder.write_all(&bytes).and_then(|()| encoder.finish()).unwrap_or_default();
     head.headers.remove("content-length");
@@ -138,20 +137,76 @@ pub(crate) async fn finish(asked: &HeaderMap, mut answer: Answer) -> Answer {
         head.headers.insert("etag", weak);
     }
     // A stream without a known length, because nginx sends what it compresses in chunks.
-    Response::from_parts(head, Chunk(Some(packed.into())).boxed())
+    Response::from_parts(head, chunked(packed))
+}
+
+/// A body whose length is not told beforehand.
+pub(crate) fn chunked(bytes: impl Into<Bytes>) -> Body {
+    Chunk(Some(bytes.into())).boxed()
 }
 
 struct Chunk(Option<Bytes>);
 
 impl hyper::body::Body for Chunk {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+/// The first part of a body, and then nothing, or a broken connection.
+pub(crate) struct Broken {
+    body: Body,
+    left: usize,
+    stall: bool,
+    /// Whether what came before had a chance to be sent.
+    sent: bool,
+}
+
+impl Broken {
+    /// Breaks the body of an answer after `length` bytes; its headers still promise the whole.
+    pub fn after(length: usize, stall: bool, answer: Answer) -> Answer {
+        let whole = answer.body().size_hint().exact();
+        let mut answer = answer.map(|body| Broken { body, left: length, stall, sent: false }.boxed());
+        if let Some(whole) = whole {
+            answer.headers_mut().insert("content-length", HeaderValue::from(whole));
+        }
+        answer
+    }
+}
+
+impl hyper::body::Body for Broken {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.left == 0 {
+            if self.stall {
+                return Poll::Pending;
+            }
+            if !self.sent {
+                // hyper writes what it has when a body makes it wait.
+                self.sent = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let error = io::Error::new(io::ErrorKind::ConnectionAborted, "a fault that a test asked for");
+            return Poll::Ready(Some(Err(error)));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let Poll::Ready(Some(Ok(frame))) = polled else { return polled };
+        let mut data = frame.into_data().unwrap_or_default();
+        data.truncate(self.left);
+        self.left -= data.len();
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 }
 
@@ -179,12 +234,12 @@ impl Pattern {
 
 impl hyper::body::Body for Pattern {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let period = PERIOD.len() as u64;
         let from = self.at % period;
         let take = (period - from).min(self.end - self.at);

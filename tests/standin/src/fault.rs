@@ -1,5 +1,7 @@
 //! Faults that a stand-in plays on chosen paths.
 
+use crate::answer::{self, Answer};
+use crate::server::Connection;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -16,6 +18,36 @@ pub enum Fault {
     Reset,
     /// Closes the connection without an answer.
     Close,
+    /// Answers rightly, but breaks the connection after this many bytes of the body.
+    Cut(usize),
+    /// Answers rightly, but sends nothing more after this many bytes of the body.
+    StallBody(usize),
+}
+
+impl Fault {
+    /// Plays the part that comes before an answer: `Ok` means that there is to be one.
+    pub(crate) async fn before(&self, connection: &Connection) -> Result<(), Answer> {
+        match self {
+            Fault::Status(status) => Err(answer::nginx(*status)),
+            Fault::Stall => std::future::pending().await,
+            Fault::Reset => Err(connection.reset().await),
+            Fault::Close => Err(connection.cut().await),
+            Fault::Delay(time) => {
+                tokio::time::sleep(*time).await;
+                Ok(())
+            }
+            Fault::Cut(_) | Fault::StallBody(_) => Ok(()),
+        }
+    }
+
+    /// Plays the part that concerns the answer's body.
+    pub(crate) fn after(&self, answer: Answer) -> Answer {
+        match self {
+            Fault::Cut(length) => answer::Broken::after(*length, false, answer),
+            Fault::StallBody(length) => answer::Broken::after(*length, true, answer),
+            _ => answer,
+        }
+    }
 }
 
 /// Faults by path, the newest first.

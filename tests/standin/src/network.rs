@@ -1,12 +1,14 @@
 //! The way out: how a stand-in reaches other hosts, whom it trusts, and where names really lead.
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
 use std::fmt;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,7 +149,15 @@ where
     let body =
         Limited::new(body, LARGEST).collect().await.map_err(|error| Failure(error.to_string()))?.to_bytes();
     driver.abort();
+    let packed = head.headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip");
+    let body = if packed { unpack(&body)? } else { body };
     Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+}
+
+fn unpack(packed: &Bytes) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    GzDecoder::new(&packed[..]).take(LARGEST as u64).read_to_end(&mut body)?;
+    Ok(body.into())
 }
 
 /// A request that a stand-in makes.
@@ -166,7 +176,7 @@ impl Call {
             ("Accept", "application/json, text/plain, */*"),
             ("User-Agent", "Node.js/6.13"),
             ("Connection", "Keep-Alive"),
-            ("Accept-Encoding", "identity"),
+            ("Accept-Encoding", "gzip, compress, deflate, br"),
         ];
         let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Call { method, url: url.to_owned(), headers, body: Bytes::new(), timeout }

@@ -73,6 +73,7 @@ pub(super) async fn handle(
     }
     let old = target.field("EIO").as_deref() != Some("4");
     let seat = Seat {
+        key,
         shardkey: target.field("shardkey").unwrap_or_default(),
         base: host::base(request.headers()),
         engine: state.sid(),
@@ -96,7 +97,9 @@ pub(super) async fn handle(
 /// A refusal of Engine.IO; it comes without a length.
 fn refused(code: u32, message: &str) -> Answer {
     let body = answer::object(&[("code", code.into()), ("message", message.into())]);
-    answer::answer(400, "application/json", body)
+    let mut answer = answer::answer(400, "application/json", "");
+    *answer.body_mut() = answer::chunked(body);
+    answer
 }
 
 fn text(kind: &str, body: String) -> Answer {

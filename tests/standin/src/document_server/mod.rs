@@ -98,6 +98,17 @@ pub struct Sent {
     pub answer: Result<(u16, String), String>,
 }
 
+/// A packet that an editor sent, such as `40{…}` or `42["message",{…}]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The key in the path of its socket.
+    pub key: String,
+    /// The packet without its transport; cut after 64 KiB.
+    pub packet: String,
+    /// How long it was.
+    pub length: usize,
+}
+
 /// Everything that outlives a kill: what a real server keeps in its database and on its disk.
 pub(crate) struct State {
     pub options: Options,
@@ -109,6 +120,7 @@ pub(crate) struct State {
     pub forgotten: tokio::sync::watch::Sender<BTreeMap<String, Vec<u8>>>,
     pub outputs: Mutex<HashMap<String, Vec<u8>>>,
     pub sent: tokio::sync::watch::Sender<Vec<Sent>>,
+    pub heard: tokio::sync::watch::Sender<Vec<Heard>>,
     pub polls: Mutex<HashMap<String, engine::Poll>>,
     pub sockets: AtomicU64,
     counter: AtomicU64,
@@ -132,6 +144,19 @@ impl State {
         );
         id.truncate(15);
         format!("{id}{number:05}")
+    }
+
+    /// Remembers a packet for tests that look at what came through.
+    pub fn note_packet(&self, key: &str, packet: &str) {
+        self.heard.send_if_modified(|all| {
+            let room = all.len() < 4096;
+            if room {
+                let first = &packet.as_bytes()[..packet.len().min(64 * 1024)];
+                let kept = String::from_utf8_lossy(first).into_owned();
+                all.push(Heard { key: key.to_owned(), packet: kept, length: packet.len() });
+            }
+            room
+        });
     }
 
     pub fn seconds(&self) -> u64 {
@@ -167,6 +192,7 @@ impl DocumentServer {
             forgotten: tokio::sync::watch::Sender::new(BTreeMap::new()),
             outputs: Mutex::default(),
             sent: tokio::sync::watch::Sender::new(Vec::new()),
+            heard: tokio::sync::watch::Sender::new(Vec::new()),
             polls: Mutex::default(),
             sockets: AtomicU64::new(0),
             counter: AtomicU64::new(1),
@@ -268,6 +294,19 @@ impl DocumentServer {
         self.state.record.wire(connection)
     }
 
+    /// The first 4096 packets of all sockets, in the order in which they came.
+    pub fn packets(&self) -> Vec<Heard> {
+        self.state.heard.borrow().clone()
+    }
+
+    /// Waits until a packet that fits has come, or has already.
+    pub async fn wait_for_packet(&self, fits: impl Fn(&Heard) -> bool) -> Heard {
+        let mut news = self.state.heard.subscribe();
+        let all =
+            news.wait_for(|all| all.iter().any(&fits)).await.expect("the state lives as long as its server");
+        all.iter().find(|heard| fits(heard)).cloned().expect("just found")
+    }
+
     /// The text of an open document.
     pub fn text(&self, key: &str) -> Option<String> {
         self.state.documents.lock().unwrap().get(key).map(Document::text)
@@ -319,18 +358,29 @@ impl DocumentServer {
 
     /// Puts a file into the cache and gives the signed path and query under which it can be fetched for 15 minutes.
     pub fn cache(&self, key: &str, name: &str, bytes: impl Into<Vec<u8>>) -> String {
-        let stored = cache::put(&self.state, &format!("data/{key}/{name}"), bytes.into());
-        cache::link(&self.state, &stored, name, key, 900)
+        let stored = format!("data/{key}/{name}");
+        self.cache_as(&stored, bytes);
+        self.sign(&stored, name, key, 900)
+    }
+
+    /// Puts a file into the cache under a path of your own, such as `data/key_123/output.docx`.
+    pub fn cache_as(&self, stored: &str, bytes: impl Into<Vec<u8>>) {
+        cache::put(&self.state, stored, bytes.into());
+    }
+
+    /// Whether there is a file under this path in the cache.
+    pub fn cached(&self, stored: &str) -> bool {
+        self.state.files.lock().unwrap().contains_key(stored)
     }
 
     /// The signed path and query of a file of `size` bytes that is made while it is read.
     pub fn cache_sized(&self, key: &str, name: &str, size: u64) -> String {
-        cache::link(&self.state, &format!("data/{key}/size-{size}"), name, key, 900)
+        self.sign(&format!("data/{key}/size-{size}"), name, key, 900)
     }
 
-    /// A signed path and query with a time of your own, for links that have expired.
-    pub fn cache_link(&self, key: &str, name: &str, seconds: i64) -> String {
-        cache::link(&self.state, &format!("data/{key}/{name}"), name, key, seconds)
+    /// The signed path and query of a cached file, valid for `seconds`; negative makes a link whose time is over.
+    pub fn sign(&self, stored: &str, name: &str, shardkey: &str, seconds: i64) -> String {
+        cache::link(&self.state, stored, name, shardkey, seconds)
     }
 }
 

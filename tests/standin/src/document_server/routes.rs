@@ -2,7 +2,6 @@
 
 use super::{State, assets, cache, engine, host, service};
 use crate::answer::{self, Answer};
-use crate::fault::Fault;
 use crate::path::{self, Target};
 use crate::record::Counted;
 use crate::server::Connection;
@@ -34,17 +33,19 @@ pub(super) async fn handle(
     }
     let raw = request.uri().to_string();
     let Some(target) = path::target(&raw) else { return answer::nginx(400) };
-    match state.faults.take(&target.path) {
-        Some(Fault::Status(status)) => return answer::nginx(status),
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::Stall) => return std::future::pending().await,
-        Some(Fault::Reset) => return connection.reset().await,
-        Some(Fault::Close) => return connection.cut().await,
-        None => {}
+    let fault = state.faults.take(&target.path);
+    if let Some(fault) = &fault
+        && let Err(answer) = fault.before(&connection).await
+    {
+        return answer;
     }
     let answer = route(state, target, request, connection).await;
     // A HEAD keeps the length of the whole, and nginx packs only for HTTP/1.1.
-    if head || !modern { answer } else { answer::finish(&headers, answer).await }
+    let answer = if head || !modern { answer } else { answer::finish(&headers, answer).await };
+    match fault {
+        Some(fault) => fault.after(answer),
+        None => answer,
+    }
 }
 
 fn limits(request: &Request<Counted>) -> Option<Answer> {
@@ -136,6 +137,7 @@ fn welcome() -> Answer {
         "<!DOCTYPE html>\n<html><head><title>ONLYOFFICE</title></head><body>Document Server is running (a stand-in).</body></html>\n",
     );
     answer::set(&mut answer, "cache-control", "public, max-age=604800");
+    answer::set(&mut answer, "last-modified", "Tue, 29 Jul 2025 16:45:00 GMT");
     answer::set(&mut answer, "accept-ranges", "bytes");
     answer
 }

@@ -18,6 +18,8 @@ const JSON: &str = "application/json; charset=UTF-8";
 const IMAGE: usize = 26_214_400;
 /// The largest body of any service.
 const BODY: usize = 104_857_600;
+/// How much of an upload is kept.
+const KEPT: usize = 4 << 20;
 
 /// The parameters of a service request: whatever the token claims, or why it was refused and what the request said itself.
 fn parameters(
@@ -56,6 +58,20 @@ fn header_token<'a>(headers: &'a HeaderMap, name: &str, prefix: &str) -> Option<
 async fn whole(request: Request<Counted>, most: usize) -> Result<Bytes, Answer> {
     let body = Limited::new(request.into_body(), most).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(|_| answer::nginx(413))
+}
+
+/// Reads a body of any size and keeps no more than its first part: 100 MiB cost 4.
+async fn sink(request: Request<Counted>) -> Result<(Vec<u8>, u64), Answer> {
+    let mut body = Limited::new(request.into_body(), BODY);
+    let (mut kept, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| answer::nginx(413))?;
+        let Some(data) = frame.data_ref() else { continue };
+        length += data.len() as u64;
+        let room = KEPT - kept.len().min(KEPT);
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+    }
+    Ok((kept, length))
 }
 
 /// `/command` and `/coauthoring/CommandService.ashx`.
@@ -308,7 +324,7 @@ pub(super) async fn with_command(
     let found = names.iter().find_map(|name| order[name].as_str());
     let Some(claims) = claims_of(state, found) else { return answer::plain(403) };
     let base = super::host::base(request.headers());
-    let body = match whole(request, BODY).await {
+    let (kept, length) = match sink(request).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };
@@ -316,7 +332,11 @@ pub(super) async fn with_command(
     let title = order["title"].as_str().unwrap_or("output.bin").to_owned();
     let kind = title.rsplit('.').next().unwrap_or("bin").to_owned();
     let folder = format!("data/{key}_{}", 1000 + state.number());
-    let stored = cache::put(state, &format!("{folder}/output.{kind}"), body.to_vec());
+    let stored = if kept.len() as u64 == length {
+        cache::put(state, &format!("{folder}/output.{kind}"), kept)
+    } else {
+        format!("{folder}/size-{length}")
+    };
     let url = format!("{base}{}", cache::link(state, &stored, &title, &key, 900));
     let said = object(&[
         ("type", "save".into()),

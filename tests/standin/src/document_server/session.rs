@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// Where a session came in; the key of its path does not matter, the token's key decides.
+/// Where a session came in.
 pub(super) struct Seat {
+    /// The key of the path; which document it is, the token decides.
+    pub key: String,
     pub shardkey: String,
     pub base: String,
     pub engine: String,
@@ -92,6 +94,7 @@ impl Session {
     }
 
     fn packet(&mut self, packet: &str) -> Flow {
+        self.state.note_packet(&self.seat.key, packet);
         match packet.as_bytes() {
             [b'4', b'0', ..] if self.sid.is_none() => self.connect(&packet[2..]),
             [b'4', b'2', ..] if self.sid.is_some() => self.event(&packet[2..]),
@@ -223,18 +226,23 @@ impl Session {
             let changes: Vec<Value> = shared.changes.iter().map(|change| change.describe(key)).collect();
             self.message(&[("type", "authChanges".into()), ("changes", changes.into())]);
         }
-        let session = json!({
-            "document": {"key": key, "permissions": document["permissions"], "ds_encrypted": false},
-            "editorConfig": {
-                "user": {"id": user, "name": name, "index": index}, "mode": if view { "view" } else { "edit" },
-                "ds_isCloseCoAuthoring": false, "ds_sessionTimeConnect": since(editor, now),
-            },
-        });
-        let session = token::sign(
-            &self.state.options.secret,
-            &token::expiring(session, &self.state.options.now, 30 * 86_400),
-        );
-        self.message(&self.welcome(shared, &sid, since(editor, now), index, &session));
+        // A session that is continued keeps its id and its token; one that is new gets a token of its own.
+        let before = data["sessionId"].as_str().filter(|_| truthy(&data["jwtSession"]).is_some());
+        let session = before
+            .is_none()
+            .then(|| self.session_token(key, (user, name), index, &document["permissions"], now));
+        let opened = (before.is_none() && shared.participants.len() == 1).then_some(shared.opened);
+        let mut welcome = self.welcome(shared, before.unwrap_or(&sid), since(editor, now), index);
+        if let Some(session) = session {
+            welcome.push(("jwt", session.into()));
+        }
+        if let Some(opened) = opened {
+            welcome.push(("openedAt", opened.into()));
+            if !view {
+                welcome.push(("hasForgotten", shared.was_forgotten.into()));
+            }
+        }
+        self.message(&welcome);
         let news = message(&[
             ("type", "connectState".into()),
             ("participantsTimestamp", now.into()),
@@ -259,31 +267,48 @@ impl Session {
         }
     }
 
-    /// The fields of a successful `auth`.
+    fn session_token(
+        &self,
+        key: &str,
+        user: (&str, &str),
+        index: u32,
+        permissions: &Value,
+        now: u64,
+    ) -> String {
+        let claims = json!({
+            "document": {"key": key, "permissions": permissions, "ds_encrypted": false},
+            "editorConfig": {
+                "user": {"id": user.0, "name": user.1, "index": index},
+                "ds_isCloseCoAuthoring": false,
+                "ds_sessionTimeConnect": now,
+            },
+        });
+        let claims = token::expiring(claims, &self.state.options.now, 30 * 86_400);
+        token::sign(&self.state.options.secret, &claims)
+    }
+
+    /// The fields that every successful `auth` has.
     fn welcome(
         &self,
         document: &Document,
-        sid: &str,
+        session: &str,
         since: u64,
         index: u32,
-        session: &str,
-    ) -> [(&'static str, Value); 14] {
+    ) -> Vec<(&'static str, Value)> {
         let options = &self.state.options;
         let settings = json!({
             "spellcheckerUrl": "", "reconnection": {"attempts": 50, "delay": 2000}, "binaryChanges": false,
             "websocketMaxPayloadSize": 1_572_864, "maxChangesSize": 157_286_400, "limits_image_size": 26_214_400,
             "limits_image_types_upload": "jpg;jpeg;jpe;png;gif;bmp;svg;tiff;tif",
         });
-        [
+        vec![
             ("type", "auth".into()),
             ("result", 1.into()),
-            ("sessionId", sid.into()),
+            ("sessionId", session.into()),
             ("sessionTimeConnect", since.into()),
             ("participants", document.describe_everyone()),
             ("locks", json!({})),
             ("indexUser", index.into()),
-            ("hasForgotten", document.was_forgotten.into()),
-            ("jwt", session.into()),
             ("g_cAscSpellCheckUrl", "".into()),
             ("buildVersion", options.version.as_str().into()),
             ("buildNumber", options.build.into()),

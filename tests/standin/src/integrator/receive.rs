@@ -3,7 +3,6 @@
 use super::{Callback, Reply, Save, State, pages};
 use crate::answer::{self, Answer};
 use crate::clock;
-use crate::fault::Fault;
 use crate::network::Call;
 use crate::path::{self, Target};
 use crate::record::Counted;
@@ -26,24 +25,35 @@ pub(super) async fn handle(
     connection: Arc<Connection>,
 ) -> Answer {
     let Some(target) = path::target(&request.uri().to_string()) else { return reply(400, "") };
-    match state.faults.take(&target.path) {
-        Some(Fault::Status(status)) => return reply(status, "fault"),
-        Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-        Some(Fault::Stall) => return std::future::pending().await,
-        Some(Fault::Reset) => return connection.reset().await,
-        Some(Fault::Close) => return connection.cut().await,
-        None => {}
+    let fault = state.faults.take(&target.path);
+    if let Some(fault) = &fault
+        && let Err(answer) = fault.before(&connection).await
+    {
+        return answer;
     }
+    let answer = route(&state, &target, request, &connection).await;
+    match fault {
+        Some(fault) => fault.after(answer),
+        None => answer,
+    }
+}
+
+async fn route(
+    state: &Arc<State>,
+    target: &Target,
+    request: Request<Counted>,
+    connection: &Connection,
+) -> Answer {
     let parts = target.segments();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let read = matches!(*request.method(), Method::GET | Method::HEAD);
     match parts.as_slice() {
-        [] if read => pages::index(&state),
-        ["edit"] if read => pages::edit(&state, &target),
-        ["config"] if read => pages::configuration(&state, &target),
-        ["documents.json"] if read => pages::documents(&state),
-        ["files", _] if read => file(&state, &target, request.headers()),
-        ["callback", ..] if request.method() == Method::POST => callback(&state, request, &connection).await,
+        [] if read => pages::index(state),
+        ["edit"] if read => pages::edit(state, target),
+        ["config"] if read => pages::configuration(state, target),
+        ["documents.json"] if read => pages::documents(state),
+        ["files", _] if read => file(state, target, request.headers()),
+        ["callback", ..] if request.method() == Method::POST => callback(state, request, connection).await,
         _ => reply(404, "not found"),
     }
 }

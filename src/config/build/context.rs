@@ -1,0 +1,171 @@
+//! What every section is built with: the report, the environment, files, and limits that give their reason.
+
+use std::io::{self, ErrorKind};
+use std::ops::{Range, RangeInclusive};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use crate::config::env::Env;
+use crate::config::fault::Report;
+use crate::config::values::Prefix;
+
+/// Keys, certificates and secrets are small; whoever names a disk by mistake is told so.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// What is written, else the default.
+pub fn value<T: Copy>(written: Option<&Spanned<T>>, default: T) -> T {
+    written.map_or(default, |written| *written.get_ref())
+}
+
+/// What all sections are built with.
+pub struct Context<'a> {
+    /// Takes what is wrong.
+    pub report: &'a mut Report,
+    /// Variables.
+    pub env: &'a Env,
+    folder: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl<'a> Context<'a> {
+    /// Nothing read so far.
+    pub fn new(report: &'a mut Report, env: &'a Env, folder: PathBuf) -> Self {
+        Self { report, env, folder, files: Vec::new() }
+    }
+
+    /// Every file that was named, each once.
+    pub fn take_files(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.files)
+    }
+
+    /// A path of the file: relative to the file's folder, not to wherever the gateway was started.
+    pub fn path(&self, written: &str) -> PathBuf {
+        self.folder.join(written)
+    }
+
+    /// Reads a small file that the configuration names. `None` after a fault has been reported.
+    pub fn read(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
+        if !self.files.iter().any(|file| file == path) {
+            self.files.push(path.to_owned());
+        }
+        match read_small(path) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.report
+                    .fault(span, format!("`{key}`: {} cannot be read: {}", path.display(), why(&error)));
+                None
+            }
+        }
+    }
+
+    /// As `read`, for what nobody else should be able to read; warns if everybody can.
+    pub fn read_private(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
+        /// Rights of everybody. A group is fine: that is how a service's user gets at its key (`root:service 0640`).
+        const OTHERS: u32 = 0o007;
+        let bytes = self.read(key, path, span.clone())?;
+        if std::fs::metadata(path).is_ok_and(|about| about.mode() & OTHERS != 0) {
+            let message =
+                format!("`{key}`: every user of this machine can read {} (chmod o= it)", path.display());
+            self.report.warn(span, message);
+        }
+        Some(bytes)
+    }
+
+    /// Reports keys that a section cannot do without.
+    pub fn require(&mut self, section: &str, keys: &[&str], written: &[&str], span: Range<usize>) {
+        for key in keys.iter().filter(|key| !written.contains(key)) {
+            self.report.fault(span.clone(), format!("{section} needs `{key}`"));
+        }
+    }
+
+    /// What stands before a token. Written without its space, no token would ever be found behind it.
+    pub fn prefix(&mut self, key: &str, written: Option<&Spanned<Prefix>>) -> Option<String> {
+        let written = written?;
+        let prefix = &written.get_ref().0;
+        if prefix.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+            let message =
+                format!("`{key}` ends without a space: the token follows at once, as in \"{prefix}eyJ…\"");
+            self.report.warn(written.span(), message);
+        }
+        Some(prefix.clone())
+    }
+
+    /// A duration with its limits; `because` says why they are what they are.
+    pub fn duration(
+        &mut self,
+        key: &str,
+        written: Option<&Spanned<Duration>>,
+        default: Duration,
+        allowed: RangeInclusive<Duration>,
+        because: &str,
+    ) -> Duration {
+        let Some(written) = written else { return default };
+        if !allowed.contains(written.get_ref()) {
+            let (least, most) = (short(*allowed.start()), short(*allowed.end()));
+            let message = format!("`{key}` must be between {least} and {most}: {because}");
+            self.report.fault(written.span(), message);
+            return default;
+        }
+        *written.get_ref()
+    }
+
+    /// A number with its limits.
+    pub fn number(
+        &mut self,
+        key: &str,
+        written: Option<&Spanned<u64>>,
+        default: usize,
+        allowed: RangeInclusive<usize>,
+        because: &str,
+    ) -> usize {
+        let Some(written) = written else { return default };
+        match usize::try_from(*written.get_ref()) {
+            Ok(number) if allowed.contains(&number) => number,
+            _ => {
+                let (least, most) = (allowed.start(), allowed.end());
+                let message = format!("`{key}` must be between {least} and {most}: {because}");
+                self.report.fault(written.span(), message);
+                default
+            }
+        }
+    }
+}
+
+/// Reads a file that must be one, and small: a pipe would hang the reload, a device would never end.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let about = std::fs::metadata(path)?;
+    if about.is_dir() {
+        return Err(io::Error::other("it is a folder"));
+    }
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if about.len() > LARGEST_FILE {
+        return Err(io::Error::other(format!("it has {} bytes; {LARGEST_FILE} is the limit", about.len())));
+    }
+    std::fs::read(path)
+}
+
+/// An error of the system in words of its own, without the number.
+pub fn why(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied => "the gateway's user may not read it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A duration as people write it.
+pub fn short(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)]
+        .into_iter()
+        .find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit))
+        .map_or_else(
+            || if millis == 0 { "0s".into() } else { format!("{millis}ms") },
+            |(name, unit)| format!("{}{name}", millis / unit),
+        )
+}
