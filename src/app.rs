@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, Admin};
 pub use crate::edge::Deadlines;
-use crate::edge::{self, Arrival, Census, Core, Door, Listener, Seat, Stage};
+use crate::edge::{self, Arrival, Census, Core, Door, Listener, Load, Seat, Stage};
 use crate::live::{Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
@@ -78,7 +77,7 @@ pub struct Gateway {
     pub live: Arc<Live>,
     /// Log and metrics.
     pub ops: Ops,
-    load: Vec<Arc<AtomicUsize>>,
+    load: Vec<Arc<Load>>,
     stage: watch::Sender<Stage>,
     leave: Vec<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
@@ -185,16 +184,16 @@ impl Gateway {
     }
 }
 
-async fn drained(load: &[Arc<AtomicUsize>], drain: Duration) {
+async fn drained(load: &[Arc<Load>], drain: Duration) {
     let deadline = Instant::now() + drain;
-    while Instant::now() < deadline && load.iter().any(|core| core.load(Ordering::Relaxed) > 0) {
+    while Instant::now() < deadline && load.iter().any(|core| core.requests() > 0) {
         sleep(Duration::from_millis(10)).await;
     }
 }
 
 fn seat() -> (Seat, mpsc::UnboundedReceiver<Arrival>) {
     let (arrivals, received) = mpsc::unbounded_channel(); // bounded by the cap on connections
-    (Seat { arrivals, load: Arc::new(AtomicUsize::new(0)) }, received)
+    (Seat { arrivals, load: Arc::default() }, received)
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::body::Reply;
 use super::core::{Core, Stage};
 use super::exchange::Exchange;
-use super::listener::{Arrival, Door, canonical};
+use super::listener::{Arrival, Counted, Door, canonical};
 use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, redirect};
@@ -56,6 +56,8 @@ pub struct Connection {
     pub tls: Option<&'static str>,
     /// What it waits for.
     pub pulse: Arc<Pulse>,
+    /// Its place under the caps, until the last of it has gone: an editor socket outlives hyper's connection by hours.
+    pub counted: Counted,
     exchanges: RefCell<Vec<Weak<Exchange>>>,
 }
 
@@ -102,13 +104,15 @@ pub async fn serve(core: Rc<Core>, arrival: Arrival) {
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     let peer = canonical(peer.ip());
     match door {
-        Door::Https => Box::pin(serve_tls(core, stream, peer)).await,
-        Door::Http => redirect::serve(core, stream).await,
+        Door::Https => Box::pin(serve_tls(core, stream, peer, counted)).await,
+        Door::Http => {
+            redirect::serve(core, stream).await;
+            drop(counted);
+        }
     }
-    drop(counted);
 }
 
-async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
+async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr, counted: Counted) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
@@ -129,6 +133,7 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr) {
             _ => Some("1.2"),
         },
         pulse: pulse.clone(),
+        counted,
         exchanges: RefCell::default(),
         core,
     });

@@ -133,6 +133,11 @@ impl Exchange {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
+    /// Its connection has become an editor socket.
+    pub fn is_socket(&self) {
+        self.connection.counted.is_socket();
+    }
+
     /// What an editor socket carried.
     pub fn carried(&self, up: u64, down: u64) {
         self.bytes_in.set(up);

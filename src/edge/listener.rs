@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -92,7 +92,21 @@ pub struct Seat {
     /// Takes connections.
     pub arrivals: UnboundedSender<Arrival>,
     /// How many it has.
-    pub load: Arc<AtomicUsize>,
+    pub load: Arc<Load>,
+}
+
+/// The connections of one core.
+#[derive(Debug, Default)]
+pub struct Load {
+    connections: AtomicUsize,
+    sockets: AtomicUsize,
+}
+
+impl Load {
+    /// Connections that carry requests: a gateway that leaves waits for them, while editor sockets stay to the end.
+    pub fn requests(&self) -> usize {
+        self.connections.load(Ordering::Relaxed).saturating_sub(self.sockets.load(Ordering::Relaxed))
+    }
 }
 
 /// How many connections there are, in all and by address.
@@ -104,8 +118,19 @@ pub struct Census(Mutex<HashMap<IpAddr, usize>>, AtomicUsize);
 pub struct Counted {
     census: Arc<Census>,
     address: IpAddr,
-    load: Arc<AtomicUsize>,
+    load: Arc<Load>,
+    socket: AtomicBool,
     ops: Ops,
+}
+
+impl Counted {
+    /// It has become an editor socket. It stays the connection that it is, for the caps and for the choice of a core.
+    pub fn is_socket(&self) {
+        if !self.socket.swap(true, Ordering::Relaxed) {
+            self.load.sockets.fetch_add(1, Ordering::Relaxed);
+            self.ops.metrics.sockets.increment(1.0);
+        }
+    }
 }
 
 impl Census {
@@ -124,9 +149,15 @@ impl Census {
         }
         *of_address += 1;
         self.1.fetch_add(1, Ordering::Relaxed);
-        seat.load.fetch_add(1, Ordering::Relaxed);
+        seat.load.connections.fetch_add(1, Ordering::Relaxed);
         ops.metrics.connections.increment(1.0);
-        Some(Counted { census: self.clone(), address, load: seat.load.clone(), ops: ops.clone() })
+        Some(Counted {
+            census: self.clone(),
+            address,
+            load: seat.load.clone(),
+            socket: AtomicBool::new(false),
+            ops: ops.clone(),
+        })
     }
 }
 
@@ -140,7 +171,11 @@ impl Drop for Counted {
             }
         }
         self.census.1.fetch_sub(1, Ordering::Relaxed);
-        self.load.fetch_sub(1, Ordering::Relaxed);
+        self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        if *self.socket.get_mut() {
+            self.load.sockets.fetch_sub(1, Ordering::Relaxed);
+            self.ops.metrics.sockets.decrement(1.0);
+        }
         self.ops.metrics.connections.decrement(1.0);
     }
 }
@@ -174,7 +209,9 @@ pub async fn accept(
             }
         };
         told = false;
-        let Some(seat) = seats.iter().min_by_key(|seat| seat.load.load(Ordering::Relaxed)) else { continue };
+        let Some(seat) = seats.iter().min_by_key(|seat| seat.load.connections.load(Ordering::Relaxed)) else {
+            continue;
+        };
         let Some(counted) = census.admit(canonical(peer.ip()), &live, seat, &ops) else {
             ops.metrics.connections_refused.increment(1);
             continue; // closed: an answer would need a handshake, which is what the cap protects

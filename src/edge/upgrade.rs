@@ -57,11 +57,10 @@ pub fn splice(
         };
         let (Upgraded { io: client, read_buf: up, .. }, Upgraded { io: server, read_buf: down, .. }) =
             (client, server);
-        core.ops.metrics.sockets.increment(1.0);
+        exchange_of_socket.is_socket();
         let early = [up.to_vec(), down.to_vec()];
         let (carried, _) =
             sockets::splice(client.into_inner(), server.into_inner(), early, core.scratch.clone()).await;
-        core.ops.metrics.sockets.decrement(1.0);
         exchange_of_socket.carried(carried.up, carried.down);
     });
     headers::to_client(response.headers_mut(), Hop::Upgrade);

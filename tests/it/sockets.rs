@@ -1,0 +1,327 @@
+//! Editors through the gateway: two of them write one document over WebSockets or polling, and what ends on one side ends on the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use standin::document_server::Options;
+use standin::{Integrator, integrator};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::process::Process;
+use crate::rig::{self, Got, Rig, SECRET, Setup};
+use crate::wire::{self, soon};
+
+const PATH: &str =
+    "/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/doc/demo/c/?EIO=4&transport=websocket&shardkey=demo";
+
+/// A client of the socket that does only what a test tells it.
+struct Editor(WebSocketStream<TlsStream<TcpStream>>);
+
+impl Editor {
+    /// Upgrades, and takes the open packet.
+    async fn connect(to: SocketAddr) -> Self {
+        let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let (socket, answer) =
+            tokio_tungstenite::client_async(format!("wss://localhost{PATH}"), stream).await.unwrap();
+        assert_eq!(answer.status(), 101);
+        let mut editor = Self(socket);
+        let open = editor.next().await.unwrap();
+        assert!(open.starts_with("0{\"sid\""), "{open}");
+        editor
+    }
+
+    /// Joins the document as this user.
+    async fn join(to: SocketAddr, integrator: &Integrator, user: &str) -> Self {
+        let token = integrator.open_token("demo", (user, user), "edit");
+        let mut editor = Self::connect(to).await;
+        editor.say(&format!("40{}", json!({"token": token}))).await;
+        assert!(editor.next().await.unwrap().starts_with("40{"));
+        editor.message(&json!({"type": "auth", "jwtOpen": token, "openCmd": {"c": "open"}})).await;
+        assert_eq!(editor.expect("auth").await["result"], 1);
+        assert_eq!(editor.expect("documentOpen").await["data"]["status"], "ok");
+        editor
+    }
+
+    async fn say(&mut self, packet: &str) {
+        self.0.send(Message::text(packet)).await.unwrap();
+    }
+
+    async fn message(&mut self, data: &Value) {
+        self.say(&format!("42{}", json!(["message", data]))).await;
+    }
+
+    /// The next packet that is no ping; `None` when the socket has ended, however it did.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            match soon("a packet", self.0.next()).await {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => self.say("3").await,
+                Some(Ok(Message::Text(text))) => return Some(text.as_str().to_owned()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    async fn expect(&mut self, kind: &str) -> Value {
+        loop {
+            let packet = self.next().await.unwrap_or_else(|| panic!("ended before {kind}"));
+            let event: Value = serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap();
+            if event[1]["type"] == kind {
+                return event[1].clone();
+            }
+        }
+    }
+
+    async fn write(&mut self, text: &str) {
+        let edit = json!({"p": 0, "d": 0, "i": text}).to_string();
+        let changes = json!([edit]).to_string();
+        let data = json!({"type": "saveChanges", "changes": changes, "startSaveChanges": true, "endSaveChanges": true});
+        self.message(&data).await;
+        self.expect("unSaveLock").await;
+    }
+}
+
+async fn pair(server: Options) -> (Rig, Integrator) {
+    let rig = Rig::with(Setup { server, ..Setup::default() }).await;
+    let options =
+        integrator::Options { gateway: rig.server.url(), secret: SECRET.into(), ..Default::default() };
+    let integrator = Integrator::start(options).await.unwrap();
+    integrator.put("demo", "txt", "Hello");
+    (rig, integrator)
+}
+
+async fn open_sockets(rig: &Rig, number: u64) {
+    let wait = async {
+        while rig.server.sockets() != number {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the end of a socket at the server", wait).await;
+    #[expect(clippy::cast_precision_loss, reason = "a handful")]
+    wire::metric_becomes(rig.admin, "gateway_sockets", number as f64).await;
+}
+
+#[tokio::test]
+async fn two_editors_write_one_document() {
+    let (rig, integrator) = pair(Options::default()).await;
+    let mut ann = Editor::join(rig.https, &integrator, "ann").await;
+    let mut bob = Editor::join(rig.https, &integrator, "bob").await;
+    open_sockets(&rig, 2).await;
+    ann.write("Ann: ").await;
+    let seen = bob.expect("saveChanges").await;
+    assert_eq!(seen["changes"][0]["useridoriginal"], "ann");
+    // A paste that is larger than every buffer on the way.
+    let large = "ä€x".repeat(1_700_000 / 6);
+    bob.write(&large).await;
+    let seen = ann.expect("saveChanges").await;
+    let change: Value =
+        serde_json::from_str(seen["changes"][0]["change"].as_str().unwrap().trim_matches('"'))
+            .or_else(|_| serde_json::from_str(seen["changes"][0]["change"].as_str().unwrap()))
+            .unwrap();
+    let change = match change {
+        Value::String(text) => serde_json::from_str(&text).unwrap(),
+        other => other,
+    };
+    assert_eq!(change["i"].as_str().unwrap(), large);
+    assert_eq!(rig.server.text("demo").unwrap(), format!("{large}Ann: Hello"));
+}
+
+#[tokio::test]
+async fn pings_of_both_kinds_go_both_ways() {
+    let (rig, _) = pair(Options { ping_interval: Duration::from_millis(50), ..Options::default() }).await;
+    let mut editor = Editor::connect(rig.https).await;
+    editor.0.send(Message::Ping(Bytes::from_static(b"how are you"))).await.unwrap();
+    let (mut pong, mut pings) = (false, 0);
+    while !pong || pings < 3 {
+        match soon("a ping or a pong", editor.0.next()).await.unwrap().unwrap() {
+            Message::Pong(said) => pong = said == "how are you",
+            Message::Text(text) if text.as_str() == "2" => {
+                pings += 1;
+                editor.say("3").await;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_ends_on_one_side_ends_on_the_other() {
+    let (rig, integrator) = pair(Options::default()).await;
+    for how in ["close frame", "gone", "server closes", "server dies"] {
+        let mut editor = Editor::join(rig.https, &integrator, "ann").await;
+        open_sockets(&rig, 1).await;
+        match how {
+            "close frame" => editor.0.close(None).await.unwrap(),
+            "server closes" => assert_eq!(rig.server.drop_sockets("demo"), 1),
+            "server dies" => rig.server.stop().await,
+            _ => {}
+        }
+        while how != "gone" && editor.next().await.is_some() {}
+        drop(editor);
+        open_sockets(&rig, 0).await;
+    }
+    let sockets = || rig.log.all().into_iter().filter(|line| line["status"] == 101).collect::<Vec<_>>();
+    soon("a line for each socket", async {
+        while sockets().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for line in sockets() {
+        assert!(line["bytes_in"].as_u64() > Some(100) && line["bytes_out"].as_u64() > Some(100), "{line}");
+        assert_eq!(line["route"], "socket");
+    }
+}
+
+/// A socket lives for hours: it counts as the connection that it is, for the caps and for the choice of a core.
+#[tokio::test]
+async fn a_socket_is_still_a_connection() {
+    let limits = vec![("limits", "connections = 2".into())];
+    let rig = Rig::with(Setup { lines: limits, ..Setup::default() }).await;
+    let one = Editor::connect(rig.https).await;
+    let _two = Editor::connect(rig.https).await;
+    wire::metric_becomes(rig.admin, "gateway_sockets", 2.0).await;
+    wire::metric_becomes(rig.admin, "gateway_connections", 2.0).await;
+    assert!(rig.tls(Some("localhost"), &["http/1.1"]).await.is_err(), "a third is over the cap");
+    drop(one);
+    wire::metric_becomes(rig.admin, "gateway_connections", 1.0).await;
+    Editor::connect(rig.https).await;
+}
+
+#[tokio::test]
+async fn other_routes_are_not_upgraded() {
+    let rig = Rig::start().await;
+    for target in ["/web-apps/size-7", "/plugins.json", "/healthcheck"] {
+        let request = Request::get(target)
+            .header("host", "localhost")
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+            .body(Full::default())
+            .unwrap();
+        assert_eq!(rig.send(request).await.status, 200, "{target}");
+    }
+    let asked = rig.server.requests();
+    assert!(asked.iter().any(|seen| seen.path() == "/web-apps/size-7"));
+    assert!(asked.iter().all(|seen| seen.header("upgrade").is_none()));
+    assert_eq!(rig.server.upgrades(), 0);
+}
+
+#[tokio::test]
+async fn an_editor_that_polls_joins_as_well() {
+    let (rig, integrator) = pair(Options::default()).await;
+    let token = integrator.open_token("demo", ("ann", "Ann"), "edit");
+    for protocol in wire::PROTOCOLS {
+        let ask = async |method: &str, sid: &str, body: String| {
+            let target = format!("/doc/demo/c/?EIO=4&transport=polling{sid}");
+            let builder = wire::request(protocol, method, &target);
+            let request = builder.body(Full::new(Bytes::from(body))).unwrap();
+            let response = match protocol {
+                "h2" => rig.h2().await.send_request(request).await,
+                _ => rig.h1().await.send_request(request).await,
+            };
+            let got = Got::from(response.unwrap()).await;
+            assert_eq!(got.status, 200, "{method} {}", got.text());
+            got.text().to_owned()
+        };
+        let open = ask("GET", "", String::new()).await;
+        let open: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+        let sid = format!("&sid={}", open["sid"].as_str().unwrap());
+        assert_eq!(ask("POST", &sid, format!("40{}", json!({"token": token}))).await, "ok");
+        assert!(soon("a poll", ask("GET", &sid, String::new())).await.starts_with("40{"));
+        let auth = json!(["message", {"type": "auth", "jwtOpen": token}]);
+        assert_eq!(ask("POST", &sid, format!("42{auth}")).await, "ok");
+        let mut seen = String::new();
+        while !seen.contains("\"type\":\"auth\"") {
+            seen.push_str(&soon("a poll", ask("GET", &sid, String::new())).await);
+        }
+        assert_eq!(ask("POST", &sid, "1".into()).await, "ok");
+    }
+}
+
+/// A Document Server that upgrades and then floods, or reads nothing.
+async fn flooding(floods: bool) -> (SocketAddr, Arc<AtomicU64>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let written = Arc::new(AtomicU64::new(0));
+    let count = written.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let count = count.clone();
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let n = stream.read(&mut head).await.unwrap_or(0);
+                if head[..n].starts_with(b"GET /healthcheck") {
+                    return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").await.ok();
+                }
+                let switch =
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+                stream.write_all(switch.as_bytes()).await.ok()?;
+                while floods {
+                    count.fetch_add(stream.write(&[7; 65536]).await.ok()? as u64, Ordering::Relaxed);
+                }
+                std::future::pending().await
+            });
+        }
+    });
+    (address, written)
+}
+
+/// Waits until a count no longer grows.
+async fn stops(count: &AtomicU64) -> u64 {
+    let (mut last, mut still) = (0, 0);
+    while still < 10 {
+        sleep(Duration::from_millis(50)).await; // one look
+        let now = count.load(Ordering::Relaxed);
+        still = if now == last && now > 0 { still + 1 } else { 0 };
+        last = now;
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_slowly_holds_the_other_side_back() {
+    for floods in [true, false] {
+        let (server, written) = flooding(floods).await;
+        let gateway = Process::with(Setup::default(), Some(server)).await.reading();
+        let before = gateway.peak_memory();
+        let mut stream = rig::tls(gateway.https, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let asked = format!(
+            "GET {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(asked.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        soon("the upgrade", stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(wire::status(&String::from_utf8_lossy(&answer)), 101);
+        let flood = async {
+            while !floods {
+                let n = stream.write(&[7; 65536]).await.unwrap();
+                written.fetch_add(n as u64, Ordering::Relaxed);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = flood => {}
+            stopped = stops(&written) => {
+                println!("a socket that is not read (server floods: {floods}): stopped at {stopped} bytes");
+                assert!(stopped < 24 << 20, "nobody holds it back: {stopped}");
+            }
+        }
+        let grown = gateway.peak_memory() - before;
+        assert!(grown < 4 << 20, "{grown}");
+    }
+}
