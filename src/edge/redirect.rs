@@ -71,7 +71,9 @@ async fn answer(site: &Site, request: &Request<Incoming>) -> Response<Reply> {
 fn location(site: &Site, host: &str, target: &str) -> Option<HeaderValue> {
     let public = host::choose(&site.public, Authority::parse(host).ok().as_ref())?;
     let shown = public.host_value().to_str().ok()?;
-    HeaderValue::from_str(&format!("https://{shown}{target}")).ok()
+    // `*` and `?x` would run on from the host's name.
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    HeaderValue::from_str(&format!("https://{shown}{slash}{target}")).ok()
 }
 
 /// A file of the webroot: a plain name, nothing above or below it, nothing large.

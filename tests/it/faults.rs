@@ -191,7 +191,8 @@ async fn a_broken_change_changes_nothing_and_a_good_one_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn told_to_leave_it_finishes_what_it_began() {
     for signal in ["TERM", "INT"] {
-        let mut gateway = Process::start(Setup::default()).await;
+        let drain = vec![("server", "drain = \"5s\"".into())];
+        let mut gateway = Process::start(Setup { lines: drain, ..Setup::default() }).await;
         let mut waiting = Vec::new();
         for (number, protocol) in wire::PROTOCOLS.into_iter().enumerate() {
             let path = format!("/web-apps/{number}/size-9");
@@ -215,7 +216,7 @@ async fn told_to_leave_it_finishes_what_it_began() {
         assert_eq!(gateway.ended().await, 0, "{signal}");
         println!("SIG{signal}: gone {:?} after the last answer", answered.elapsed());
         assert!(answered.elapsed() < Duration::from_secs(4), "it does not wait for the whole of drain (5 s)");
-        assert_eq!(gateway.log.to_the_end().last().unwrap()["event"], "stopped");
+        assert_eq!(gateway.log.until_it_ends().last().unwrap()["event"], "stopped");
         assert_eq!(gateway.stderr(), "");
     }
 }
@@ -234,5 +235,5 @@ async fn told_to_leave_it_does_not_wait_for_ever() {
     assert_eq!(gateway.ended().await, 0);
     assert!(soon("the end", answer).await.unwrap().is_err());
     let ends = |line: &serde_json::Value| line["path"] == "/web-apps/never";
-    assert!(gateway.log.to_the_end().iter().any(ends), "a request that was cut is in the log");
+    assert!(gateway.log.until_it_ends().iter().any(ends), "a request that was cut is in the log");
 }

@@ -41,7 +41,7 @@ async fn a_log_that_nobody_reads_stalls_nobody() {
     gateway.log.wait_for("what was lost", |line| line["event"] == "log_dropped");
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, 0);
-    let lines = gateway.log.to_the_end();
+    let lines = gateway.log.until_it_ends();
     let of = |event: &str| lines.iter().filter(|line| line["event"] == event).collect::<Vec<_>>();
     let lost: u64 = of("log_dropped").iter().map(|line| line["lines"].as_u64().unwrap()).sum();
     println!("{} lines came, {lost} were lost", of("access").len());
@@ -172,7 +172,7 @@ async fn secrets_and_tokens_are_seen_nowhere() {
     said.push_str(&wire::admin(gateway.admin, "/metrics").await);
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, 0);
-    let lines = gateway.log.to_the_end();
+    let lines = gateway.log.until_it_ends();
     let access = lines.iter().filter(|line| line["event"] == "access").count();
     println!("{sent} requests, {access} lines");
     assert!(access >= sent, "{sent} requests, {access} lines");
@@ -222,7 +222,7 @@ async fn every_line_is_one_object_whatever_was_asked() {
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, 0);
     // Reading it is the test: each line is parsed.
-    let lines = gateway.log.to_the_end();
+    let lines = gateway.log.until_it_ends();
     assert!(lines.iter().filter(|line| line["event"] == "access").count() >= texts.len());
     assert!(lines.iter().all(|line| line["ts"].is_string() && line["event"] != "forged"));
 }

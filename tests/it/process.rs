@@ -27,7 +27,6 @@ pub fn command(arguments: &[&str]) -> Command {
 /// A gateway in a process of its own. Dropping it kills the process.
 pub struct Process {
     pub https: SocketAddr,
-    pub http: SocketAddr,
     pub admin: SocketAddr,
     pub server: DocumentServer,
     pub folder: tempfile::TempDir,
@@ -61,7 +60,6 @@ impl Process {
         let address = |name: &str| started[name].as_str().unwrap().parse().unwrap();
         Self {
             https: address("https"),
-            http: address("http"),
             admin: address("admin"),
             server,
             folder,
@@ -165,7 +163,7 @@ impl Log {
     }
 
     /// Every line until the process has closed its log.
-    pub fn to_the_end(&mut self) -> Vec<Value> {
+    pub fn until_it_ends(&mut self) -> Vec<Value> {
         let Self::Read(lines, seen) = self else { panic!("nobody reads this log") };
         while let Ok(line) = lines.recv_timeout(LONG) {
             seen.push(serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}")));

@@ -113,18 +113,6 @@ impl Rig {
         }
     }
 
-    /// Where gateway.toml of this rig lies.
-    pub fn file(&self) -> std::path::PathBuf {
-        self.folder.path().join("gateway.toml")
-    }
-
-    /// Takes the gateway down as SIGTERM does, and waits until it is.
-    pub async fn stop(&mut self) {
-        if let Some(gateway) = self.gateway.take() {
-            tokio::task::spawn_blocking(|| gateway.stop()).await.unwrap();
-        }
-    }
-
     /// A TLS connection that offers these protocols, with or without SNI.
     pub async fn tls(&self, name: Option<&str>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         tls(self.https, name, protocols).await
@@ -215,10 +203,13 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
     };
     let quoted = |names: &[&str]| names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+    // A rig that is dropped blocks its clients, which then cannot answer the goodbye: nothing is worth waiting for.
+    let drain = if lines("server").contains("drain") { "" } else { "drain = \"50ms\"\n" };
     let names = quoted(&setup.names);
     let port = if setup.port_in_url { free_port() } else { 0 };
-    let shown = if setup.port_in_url { format!(":{port}") } else { String::new() };
-    let public = setup.public.split(' ').map(|host| format!("\"https://{host}{shown}\"")).collect::<Vec<_>>();
+    let at_port = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let public =
+        setup.public.split(' ').map(|host| format!("\"https://{host}{at_port}\"")).collect::<Vec<_>>();
     let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
         let names = quoted(names);
         format!(
@@ -227,7 +218,7 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     });
     format!(
         "public_url = [{}]\n{}\n\
-         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{}\n\
+         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{drain}{}\n\
          [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\

@@ -270,10 +270,12 @@ async fn flooding(floods: bool) -> (SocketAddr, Arc<AtomicU64>) {
                 let switch =
                     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
                 stream.write_all(switch.as_bytes()).await.ok()?;
-                while floods {
+                if !floods {
+                    return std::future::pending().await;
+                }
+                loop {
                     count.fetch_add(stream.write(&[7; 65536]).await.ok()? as u64, Ordering::Relaxed);
                 }
-                std::future::pending().await
             });
         }
     });
@@ -308,11 +310,13 @@ async fn who_reads_slowly_holds_the_other_side_back() {
         soon("the upgrade", stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(wire::status(&String::from_utf8_lossy(&answer)), 101);
         let flood = async {
-            while !floods {
+            if floods {
+                return std::future::pending::<()>().await;
+            }
+            loop {
                 let n = stream.write(&[7; 65536]).await.unwrap();
                 written.fetch_add(n as u64, Ordering::Relaxed);
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = flood => {}

@@ -321,24 +321,28 @@ async fn what_must_be_read_first_may_be_a_mebibyte_and_no_more() {
     const LIMIT: usize = 1 << 20;
     let rig = Rig::start().await;
     let mut client = Client::of(&rig);
-    let token = token::sign(SECRET, &token::command("version", None));
-    let body = |length: usize| {
+    let source = format!("{}{}", rig.server.url(), rig.server.cache("source", "source.txt", "text"));
+    let convert = token::convert("c1", &source, "txt", "txt");
+    let command = token::command("version", None);
+    let open = token::open("k1", &source, "https://rapidpm.uk/cb", ("u1", "User"), "edit");
+    let body = |claims: &Value, length: usize| {
+        let token = token::sign(SECRET, claims);
         let open = format!("{{\"token\":\"{token}\",\"pad\":\"");
         format!("{open}{}\"}}", "x".repeat(length - open.len() - 2))
     };
     let chunked =
         |body: &str| format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let whole = |body: &str| format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    let paths = [
-        "/command",
-        "/coauthoring/CommandService.ashx",
-        "/converter",
-        "/ConvertService.ashx",
-        "/downloadfile/k1",
+    let table = [
+        ("/command", &command),
+        ("/coauthoring/CommandService.ashx", &command),
+        ("/converter", &convert),
+        ("/ConvertService.ashx", &convert),
+        ("/downloadfile/k1", &open),
     ];
-    for path in paths {
+    for (path, claims) in table {
         for (length, passes) in [(LIMIT, true), (LIMIT + 1, false), (3 * LIMIT, false)] {
-            for framed in [whole(&body(length)), chunked(&body(length))] {
+            for framed in [whole(&body(claims, length)), chunked(&body(claims, length))] {
                 rig.server.clear_requests();
                 let request = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{framed}");
                 let answer = client.send(request.as_bytes()).await.unwrap();
@@ -358,8 +362,9 @@ async fn what_must_be_read_first_may_be_a_mebibyte_and_no_more() {
         }
     }
     // Over HTTP/2, and where nothing has to be read first.
-    let request =
-        Request::post("https://localhost/command").body(Full::new(Bytes::from(body(2 * LIMIT)))).unwrap();
+    let request = Request::post("https://localhost/command")
+        .body(Full::new(Bytes::from(body(&command, 2 * LIMIT))))
+        .unwrap();
     let got = Got::from(rig.h2().await.send_request(request).await.unwrap()).await;
     assert_eq!((got.status, got.header("gateway-refusal")), (413, Some("body_too_large")));
     let session = token::sign(SECRET, &token::session("k1", ("u1", "User"), 0, &clock::system()));
@@ -373,7 +378,8 @@ async fn header_and_prefix_are_those_of_the_configuration() {
     let command = token::sign(SECRET, &json!({ "payload": token::command("version", None) }));
     let session = token::sign(SECRET, &token::session("k1", ("u1", "User"), 0, &clock::system()));
     // header, prefix, then: line, whether /command takes it, whether /upload does.
-    let table: [(&str, &str, &[(&str, bool, bool)]); 3] = [
+    type Line = (&'static str, bool, bool);
+    let table: [(&str, &str, &[Line]); 3] = [
         (
             "AuthorizationJwt",
             "Bearer ",
