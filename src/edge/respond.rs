@@ -141,8 +141,9 @@ fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response
     if let Refusal::Method(methods) = refusal {
         headers.insert(ALLOW, HeaderValue::from_static(methods.allow_value()));
     }
-    if matches!(refusal, Refusal::BodyTooLarge) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close")); // the rest of the body is not worth waiting for
+    if matches!(refusal, Refusal::BodyTooLarge | Refusal::Strict(_)) {
+        // The rest of a body is not worth waiting for; and where a head means two things, so may what follows it.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
