@@ -94,6 +94,8 @@ async fn answer(
     let outgoing = match (matched.rule.body, inspected) {
         (_, Some(bytes)) => Outgoing::whole(bytes),
         (BodyRule::None, None) => Outgoing::Empty,
+        // No browser sends a body with GET; passed on, it would be framed by hyper's mood: a length, or dropped chunks.
+        (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
     let way = Way { running, path: &path, matched: &matched, uri: &uri, public };

@@ -7,6 +7,8 @@ use Must::{Clean, Serve, Stop};
 
 const HEADERS: u8 = 1;
 const DATA: u8 = 0;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -220,7 +222,7 @@ pub fn all() -> Vec<Case> {
     all
 }
 
-/// Answers and resets, in the order they came. Status and reason stay packed: only 200 has a byte of its own.
+/// Answers, resets and farewells, in the order they came; what is not 200 stays packed, and counts as 400.
 pub fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     let mut all: Vec<(u32, Answer)> = Vec::new();
     while bytes.len() >= 9 {
@@ -229,9 +231,8 @@ pub fn answers(mut bytes: &[u8]) -> Vec<Answer> {
         let Some(payload) = bytes.get(9..9 + length) else { break };
         let answer = match (kind, payload.first()) {
             (HEADERS, Some(0x88)) => Some(Answer { status: 200, refusal: None, ours: true }),
-            (HEADERS, _) => Some(Answer { status: 400, refusal: Some("(packed)".into()), ours: true }),
-            (3, _) => Some(Answer { status: 1, refusal: None, ours: false }),
-            (7, _) => Some(Answer { status: 2, refusal: None, ours: false }),
+            (HEADERS, _) => Some(Answer { status: 400, refusal: None, ours: true }),
+            (RST_STREAM | GOAWAY, _) => Some(Answer { status: kind.into(), refusal: None, ours: false }),
             _ => None,
         };
         all.extend(
