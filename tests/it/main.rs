@@ -6,5 +6,6 @@
 mod forwarding;
 mod layout;
 mod readme;
+#[allow(dead_code, reason = "what a rig offers is there before every test that uses it")]
 mod rig;
 mod strict;

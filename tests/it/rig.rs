@@ -100,7 +100,6 @@ impl Rig {
     }
 
     /// Where gateway.toml of this rig lies.
-    #[allow(dead_code, reason = "for tests that reload")]
     pub fn file(&self) -> std::path::PathBuf {
         self.folder.path().join("gateway.toml")
     }

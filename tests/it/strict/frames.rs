@@ -67,7 +67,7 @@ fn with(other: &[(&'static str, &'static str)], more: &[(&'static str, &'static 
         (name, value)
     };
     let mut fields: Fields<'_> =
-        usual().into_iter().map(replaced).filter(|(_, value)| *value != "").collect();
+        usual().into_iter().map(replaced).filter(|(_, value)| !value.is_empty()).collect();
     fields.extend(more);
     fields
 }
