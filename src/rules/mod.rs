@@ -10,6 +10,7 @@ pub mod policy;
 pub mod query;
 pub mod refusal;
 pub mod route;
+pub mod strict;
 pub mod table;
 pub mod token;
 
