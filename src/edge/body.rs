@@ -1,6 +1,7 @@
 //! Bodies in both directions, with what bounds them: the client's on its way up, and the answer's on its way down.
 
 use std::error::Error as StdError;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -77,7 +78,7 @@ impl Body for ClientBody {
         let frame = match Pin::new(inner).poll_frame(cx) {
             Poll::Pending => return self.wait(cx),
             Poll::Ready(None) => return self.over(),
-            Poll::Ready(Some(Err(_))) => return self.fail(BodyFault::Gone),
+            Poll::Ready(Some(Err(e))) => return self.fail(why(&e)),
             Poll::Ready(Some(Ok(frame))) => frame,
         };
         let late = Instant::now() + self.exchange.progress();
@@ -113,6 +114,20 @@ impl Body for ClientBody {
     }
 }
 
+/// Whether a body broke off or was never one: chunks that cannot be read are an `io::Error` of bad input inside hyper's.
+fn why(error: &hyper::Error) -> BodyFault {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<io::Error>()
+            && matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        {
+            return BodyFault::Malformed;
+        }
+        cause = inner.source();
+    }
+    BodyFault::Gone
+}
+
 /// A request's body before anybody has asked for it. Dropped unread, it is drained for a while, so that a client that is
 /// refused in the middle of sending reads the refusal instead of a reset.
 pub struct Unread(pub Option<Incoming>);
@@ -140,7 +155,7 @@ impl Unread {
             let data = match timeout(exchange.progress(), body.frame()).await {
                 Err(_) => return Err(BodyFault::Stalled),
                 Ok(None) => break,
-                Ok(Some(Err(_))) => return Err(BodyFault::Gone),
+                Ok(Some(Err(e))) => return Err(why(&e)),
                 Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
             };
             exchange.took(data.len());

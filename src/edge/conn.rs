@@ -71,17 +71,16 @@ impl Connection {
         exchanges.push(Rc::downgrade(exchange));
     }
 
-    /// Ends exchanges that stand still: what is late, for the log.
+    /// Whether every request in flight stands still. One that does while its neighbours on an HTTP/2 connection move
+    /// is left alone: a browser that pauses a download must not lose the rest of its page.
     fn stalled(&self) -> bool {
-        let exchanges = self.exchanges.borrow();
-        let mut any = false;
-        for exchange in exchanges.iter().filter_map(Weak::upgrade) {
-            if let Some(why) = exchange.stalled() {
-                exchange.because(why);
-                any = true;
-            }
+        let exchanges: Vec<_> = self.exchanges.borrow().iter().filter_map(Weak::upgrade).collect();
+        let reasons: Vec<_> = exchanges.iter().map_while(|exchange| exchange.stalled()).collect();
+        if exchanges.is_empty() || reasons.len() < exchanges.len() {
+            return false;
         }
-        any
+        exchanges.iter().zip(reasons).for_each(|(exchange, why)| exchange.because(why));
+        true
     }
 }
 

@@ -1,21 +1,22 @@
 //! A request's way through the house, on one page.
 //!
 //! 1. **Snapshot**: one, for the whole request.
-//! 2. **Fields**, not too many; **host**: whose name it asks for, and whether this connection's certificate covers it.
-//! 3. **Own paths** whose bytes belong to somebody else: the relay and saved documents.
-//! 4. **Path**: in its one spelling, without the public URL's own.
-//! 5. **Route**: the row of the table; no row, no service.
-//! 6. **Body**, where the token may be in it.
-//! 7. **Permit**: from policy alone. What follows takes it by value, so that forgetting it does not compile.
-//! 8. **Forward**, or the gateway's own answer.
-//! 9. **Respond**: fields of the border, and of pages.
+//! 2. **Strict**: a head with too many fields, or one that could be read in two ways, is not read at all.
+//! 3. **Host**: whose name it asks for, and whether this connection's certificate covers it.
+//! 4. **Own paths** whose bytes belong to somebody else: the relay and saved documents.
+//! 5. **Path**: in its one spelling, without the public URL's own.
+//! 6. **Route**: the row of the table; no row, no service.
+//! 7. **Body**, where the token may be in it.
+//! 8. **Permit**: from policy alone. What follows takes it by value, so that forgetting it does not compile.
+//! 9. **Forward**, or the gateway's own answer.
+//! 10. **Respond**: fields of the border, and of pages.
 
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use hyper::header::{
-    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
+    CONTENT_LENGTH, CONTENT_SECURITY_POLICY, COOKIE, HeaderMap, HeaderValue, STRICT_TRANSPORT_SECURITY,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
@@ -34,6 +35,7 @@ use crate::rules::path::{self, Canonical};
 use crate::rules::pick;
 use crate::rules::policy::{self, Permit, Refusal};
 use crate::rules::route::{self, Matched};
+use crate::rules::strict;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
 
 use crate::tls;
@@ -68,7 +70,8 @@ async fn answer(
     if has_too_many_fields(&parts.headers) {
         return Err(Refusal::HeadTooLarge.into());
     }
-    let public = host(connection, running, &parts)?;
+    let authority = strict::check(&parts.method, parts.version, &parts.uri, &parts.headers);
+    let public = host(connection, running, &authority.map_err(Refusal::Strict)?)?;
     let uri = parts.uri.clone();
     if let Some(own) = route::own_path(uri.path()) {
         exchange.matched(own.route());
@@ -95,6 +98,8 @@ async fn answer(
     let outgoing = match (matched.rule.body, inspected) {
         (_, Some(bytes)) => Outgoing::whole(bytes),
         (BodyRule::None, None) => Outgoing::Empty,
+        // No browser sends a body with GET; passed on, it would be framed by hyper's mood: a length, or dropped chunks.
+        (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
     let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
@@ -109,20 +114,13 @@ fn has_too_many_fields(headers: &HeaderMap) -> bool {
 
 /// The public URL that the request came through, by its place in the list; refuses a host that is not this
 /// connection's.
-fn host(connection: &Connection, running: &Running, parts: &Parts) -> Result<usize, Refusal> {
-    let mut lines = parts.headers.get_all(HOST).iter();
-    let text = match (parts.uri.authority(), lines.next(), lines.next()) {
-        (Some(authority), ..) => authority.as_str(),
-        (None, Some(host), None) => host.to_str().map_err(|_| Refusal::Misdirected)?,
-        _ => return Err(Refusal::Misdirected),
-    };
-    let authority = Authority::parse(text).map_err(|_| Refusal::Misdirected)?;
+fn host(connection: &Connection, running: &Running, authority: &Authority<'_>) -> Result<usize, Refusal> {
     let covered = |tls: &tls::Settings| tls.certificates.covers(connection.sni.as_deref(), authority.host);
     if !running.settings.tls.as_ref().is_some_and(covered) {
         return Err(Refusal::Misdirected);
     }
     let entries = &running.settings.site.public;
-    let chosen = host::choose(entries, Some(&authority)).ok_or(Refusal::Misdirected)?;
+    let chosen = host::choose(entries, Some(authority)).ok_or(Refusal::Misdirected)?;
     entries.iter().position(|entry| std::ptr::eq(entry, chosen)).ok_or(Refusal::Misdirected)
 }
 

@@ -75,6 +75,16 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
         Trouble::Body(BodyFault::TooLarge) | Trouble::Upstream(Fault::Body(BodyFault::TooLarge)) => {
             refused(Refusal::BodyTooLarge, asked, exchange)
         }
+        Trouble::Body(BodyFault::Malformed) | Trouble::Upstream(Fault::Body(BodyFault::Malformed)) => {
+            exchange.because(BodyFault::Malformed.to_string());
+            explained(
+                StatusCode::BAD_REQUEST,
+                "The request's body cannot be read.",
+                "Its chunks are broken.",
+                asked,
+                exchange,
+            )
+        }
         Trouble::Body(fault) | Trouble::Upstream(Fault::Body(fault)) => {
             exchange.because(fault.to_string());
             explained(
@@ -142,8 +152,9 @@ fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response
     if let Refusal::Method(methods) = refusal {
         headers.insert(ALLOW, HeaderValue::from_static(methods.allow_value()));
     }
-    if matches!(refusal, Refusal::BodyTooLarge) {
-        headers.insert(CONNECTION, HeaderValue::from_static("close")); // the rest of the body is not worth waiting for
+    if matches!(refusal, Refusal::BodyTooLarge | Refusal::Strict(_)) {
+        // The rest of a body is not worth waiting for; and where a head means two things, so may what follows it.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -56,6 +56,11 @@ impl<'r> Authority<'r> {
         Ok(Self { host, port })
     }
 
+    /// Whether both name the same host and port; none is 443, as browsers leave it out.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_host(other.host) && self.port.unwrap_or(HTTPS) == other.port.unwrap_or(HTTPS)
+    }
+
     /// Whether both name the same host; ports are not looked at.
     pub fn is_host(&self, other: &str) -> bool {
         match (literal(self.host), literal(other)) {

@@ -15,6 +15,7 @@ pub mod purpose;
 pub mod query;
 pub mod refusal;
 pub mod route;
+pub mod strict;
 pub mod table;
 pub mod token;
 pub mod urlhost;

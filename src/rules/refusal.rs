@@ -7,12 +7,15 @@ use hyper::StatusCode;
 
 use super::objection::Objection;
 use super::path::PathFault;
+use super::strict::Strict;
 use super::table::{Carrier, Methods, RefusalShape, Switch};
 use super::token::TokenFault;
 
 /// Why a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// The head could be read in two ways.
+    Strict(Strict),
     /// The path has no spelling that may be forwarded.
     Path(PathFault),
     /// No route has this path.
@@ -45,7 +48,19 @@ pub enum Refusal {
 }
 
 /// Every name that [`Refusal::reason`] can give: label values that exist from the start.
-pub const REASONS: [&str; 33] = [
+pub const REASONS: &[&str] = &[
+    "strict_method",
+    "strict_target",
+    "strict_no_host",
+    "strict_two_hosts",
+    "strict_bad_host",
+    "strict_other_host",
+    "strict_transfer_encoding",
+    "strict_content_length",
+    "strict_two_framings",
+    "strict_upgrade_body",
+    "strict_underscore",
+    "strict_http1_field",
     "path_not_absolute",
     "path_broken_escape",
     "path_forbidden_escape",
@@ -96,6 +111,7 @@ impl Refusal {
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(self) -> &'static str {
         match self {
+            Self::Strict(strict) => strict.reason(),
             Self::Path(fault) => fault.reason(),
             Self::UnknownPath => "unknown_path",
             Self::ClosedPath => "closed_path",
@@ -114,7 +130,8 @@ impl Refusal {
     /// The status of the gateway's own answer. Shapes that speak for the Document Server have theirs: [`Refusal::answer`].
     pub const fn status(self) -> StatusCode {
         match self {
-            Self::Path(_) => StatusCode::BAD_REQUEST,
+            Self::Strict(Strict::Method) => StatusCode::NOT_IMPLEMENTED,
+            Self::Strict(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
             Self::KeyInvalid | Self::Token { .. } | Self::Objected(_) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -180,6 +197,7 @@ fn accepts_json(accept: &str) -> bool {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Strict(strict) => f.write_str(strict.sentence()),
             Self::Path(fault) => f.write_str(fault.sentence()),
             Self::UnknownPath => f.write_str("no route has this path"),
             Self::ClosedPath => f.write_str("this path is not served from outside"),
@@ -240,8 +258,13 @@ mod tests {
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);
-        let mut all: Vec<_> =
-            paths.into_iter().chain(faults.map(token)).chain(others).map(Refusal::reason).collect();
+        let mut all: Vec<_> = paths
+            .into_iter()
+            .chain(Strict::ALL.map(Refusal::Strict))
+            .chain(faults.map(token))
+            .chain(others)
+            .map(Refusal::reason)
+            .collect();
         let mut listed = REASONS.to_vec();
         all.sort_unstable();
         listed.sort_unstable();
@@ -312,6 +335,8 @@ mod tests {
     fn everything_else_is_a_problem_of_the_gateways_own() {
         let table = [
             (Refusal::Path(PathFault::TitleDots), 400, "path_title_dots"),
+            (Refusal::Strict(Strict::TwoHosts), 400, "strict_two_hosts"),
+            (Refusal::Strict(Strict::Method), 501, "strict_method"),
             (Refusal::UnknownPath, 404, "unknown_path"),
             (Refusal::ClosedPath, 404, "closed_path"),
             (Refusal::SwitchedOff(Switch::DocBuilder), 404, "switched_off"),

@@ -77,6 +77,8 @@ pub enum BodyFault {
     TooLarge,
     /// The client sent nothing for too long.
     Stalled,
+    /// Its framing cannot be read.
+    Malformed,
     /// The client went away.
     Gone,
 }
@@ -86,6 +88,7 @@ impl fmt::Display for BodyFault {
         f.write_str(match self {
             Self::TooLarge => "the body is larger than allowed",
             Self::Stalled => "the client stopped sending its body",
+            Self::Malformed => "the chunks of the body cannot be read",
             Self::Gone => "the client went away while sending its body",
         })
     }

@@ -19,5 +19,6 @@ mod restart;
 mod rig;
 mod sockets;
 mod streaming;
+mod strict;
 mod tokens;
 mod wire;

@@ -113,6 +113,13 @@ impl Rig {
         }
     }
 
+    /// Takes the gateway down as SIGTERM does, and waits until it is: its log is whole then.
+    pub async fn stop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            tokio::task::spawn_blocking(|| gateway.stop()).await.unwrap();
+        }
+    }
+
     /// A TLS connection that offers these protocols, with or without SNI.
     pub async fn tls(&self, name: Option<&str>, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         tls(self.https, name, protocols).await
