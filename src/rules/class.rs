@@ -198,7 +198,7 @@ impl Class {
         if !is_text(document.get("key")) {
             return Self::Partial;
         }
-        if claims.pointer("/editorConfig/ds_sessionTimeConnect").is_some() {
+        if inner(claims, "editorConfig", "ds_sessionTimeConnect").is_some() {
             return Self::Session;
         }
         let only = |name: &String| name == "document" || TIMES.contains(&name.as_str());
@@ -216,6 +216,11 @@ fn is_download(claims: &Value) -> bool {
     payload.len() == 1
         && is_text(payload.get("url"))
         && claims.as_object().is_some_and(|all| all.keys().all(only))
+}
+
+/// The claim `outer.name`.
+pub(super) fn inner<'c>(claims: &'c Value, outer: &str, name: &str) -> Option<&'c Value> {
+    claims.get(outer)?.get(name)
 }
 
 fn is_text(value: Option<&Value>) -> bool {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::class::{Class, Holder, Reading};
+use super::class::{Class, Holder, Reading, inner};
 use super::objection::{Ground, Objection};
 use super::refusal::Refusal;
 use super::table::Carrier;
@@ -128,8 +128,8 @@ impl Purpose {
         if shown.key.is_some_and(|key| !is_bound(class, &claims, key)) {
             object(Ground::Key, Force::ByMode)?;
         }
-        for claim in url_claims(class) {
-            if let Some(ground) = foreign(claim, &claims, &rules.hosts) {
+        for claim in UrlClaim::of(class) {
+            if let Some(ground) = foreign(*claim, &claims, &rules.hosts) {
                 let force = match rules.host_rule {
                     HostRule::Refuse => Force::ByMode,
                     HostRule::Log => Force::Never,
@@ -157,7 +157,7 @@ impl Purpose {
 
 /// Whether a token is for the document in the path. Only those that the Document Server makes for one document are bound.
 fn is_bound(class: Class, claims: &Value, key: &str) -> bool {
-    let own = claims.pointer("/document/key").and_then(Value::as_str).unwrap_or_default();
+    let own = inner(claims, "document", "key").and_then(Value::as_str).unwrap_or_default();
     match class {
         Class::Session => own == key,
         // What is printed lies under the document's key or under a key made from it, `key_1234` (S: taskresult.js
@@ -168,24 +168,44 @@ fn is_bound(class: Class, claims: &Value, key: &str) -> bool {
     }
 }
 
-/// The claims of a class that the Document Server fetches or calls (design.md 3.3), with the place of each.
-fn url_claims(class: Class) -> &'static [(&'static str, &'static str)] {
-    match class {
-        Class::Convert => &[("url", "/url")],
-        Class::Open => {
-            &[("document.url", "/document/url"), ("editorConfig.callbackUrl", "/editorConfig/callbackUrl")]
+/// A claim that the Document Server fetches or calls (design.md 3.3).
+#[derive(Clone, Copy)]
+enum UrlClaim {
+    Url,
+    DocumentUrl,
+    CallbackUrl,
+}
+
+impl UrlClaim {
+    /// Those of a class.
+    const fn of(class: Class) -> &'static [Self] {
+        match class {
+            Class::Convert => &[Self::Url],
+            Class::Open => &[Self::DocumentUrl, Self::CallbackUrl],
+            _ => &[],
         }
-        _ => &[],
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::DocumentUrl => "document.url",
+            Self::CallbackUrl => "editorConfig.callbackUrl",
+        }
+    }
+
+    fn value(self, claims: &Value) -> Option<&Value> {
+        match self {
+            Self::Url => claims.get("url"),
+            Self::DocumentUrl => inner(claims, "document", "url"),
+            Self::CallbackUrl => inner(claims, "editorConfig", "callbackUrl"),
+        }
     }
 }
 
 /// What speaks against a URL claim, if it is there at all.
-fn foreign(
-    &(name, place): &(&'static str, &'static str),
-    claims: &Value,
-    hosts: &[String],
-) -> Option<Ground> {
-    let host = match claims.pointer(place) {
+fn foreign(claim: UrlClaim, claims: &Value, hosts: &[String]) -> Option<Ground> {
+    let host = match claim.value(claims) {
         None | Some(Value::Null) => return None,
         Some(Value::String(url)) if url.is_empty() => return None,
         Some(Value::String(url)) => urlhost::of(url),
@@ -193,7 +213,7 @@ fn foreign(
     };
     match host {
         Some(host) if hosts.iter().any(|known| host.is_host(known)) => None,
-        host => Some(Ground::Host { claim: name, host: host.map(|host| ShownHost::new(host.host)) }),
+        host => Some(Ground::Host { claim: claim.name(), host: host.map(|host| ShownHost::new(host.host)) }),
     }
 }
 
