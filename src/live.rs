@@ -13,6 +13,8 @@ use ipnet::IpNet;
 use crate::ops::log;
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
+use crate::rules::origin::Origins;
+use crate::rules::policy::{self, HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
 use crate::{relay, sockets, state, tls, upstream};
@@ -105,6 +107,10 @@ pub struct Running {
     pub servers: Servers,
     /// What the Document Server is told of each public URL, in their order.
     pub forwarded: Vec<Forwarded>,
+    /// Which pages may open editor sockets.
+    pub origins: Origins,
+    /// What speaks against a token whose signature holds.
+    pub rules: Rules,
 }
 
 impl Running {
@@ -114,7 +120,34 @@ impl Running {
             settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
         let headers: Vec<HeaderName> = own_headers.chain([settings.tokens.header.clone()]).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        Self { settings, servers, forwarded }
+        let (origins, rules) = (origins(&settings), rules(&settings));
+        Self { settings, servers, forwarded, origins, rules }
+    }
+}
+
+/// Of `public_url`, where the editor's own page comes from, of the integrators, and those listed.
+fn origins(settings: &Snapshot) -> Origins {
+    let own = settings.site.public.iter().filter_map(|url| url.host_value().to_str().ok());
+    let own = own.map(|host| format!("https://{host}"));
+    let theirs = settings.relay.integrators.iter().map(relay::Integrator::origin);
+    let listed = own.chain(theirs).chain(settings.sockets.origins.iter().cloned()).collect();
+    Origins { listed, without: settings.sockets.without_origin }
+}
+
+fn rules(settings: &Snapshot) -> Rules {
+    let integrators = &settings.relay.integrators;
+    let named = integrators.iter().flat_map(|integrator| integrator.hosts.iter().chain([&integrator.host]));
+    let own = settings.site.public.iter().map(|url| url.host().to_owned());
+    let bracketed = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let any_named = integrators.iter().any(|integrator| !integrator.hosts.is_empty());
+    Rules {
+        mode: match settings.mode {
+            Mode::Enforce => policy::Mode::Enforce,
+            Mode::Observe => policy::Mode::Observe,
+        },
+        backend_networks: settings.site.backend_networks.clone(),
+        hosts: own.chain(named.map(bracketed)).collect(),
+        host_rule: if any_named { HostRule::Refuse } else { HostRule::Log },
     }
 }
 

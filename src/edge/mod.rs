@@ -10,6 +10,7 @@ mod own;
 mod pulse;
 mod redirect;
 mod respond;
+mod socket;
 mod stream;
 mod upgrade;
 

@@ -1,8 +1,23 @@
-//! Editor sockets: from the upgrade to the last byte.
+//! Editor sockets: from the knock to the last byte.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::ops::metrics::Metrics;
+use crate::rules::packet::Pace;
+
+mod budget;
+mod gate;
+mod registry;
 mod splice;
 
-pub use splice::{Carried, Scratch, splice};
+pub use budget::Budget;
+pub use gate::{Call, Law, Through, Turned, Visitor, leave, pass};
+pub use registry::{Caps, GRACE, Open, Present, Registry, Session};
+pub use splice::{Carried, End, Scratch, Until, splice};
 
 /// What is configured of the editor sockets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,4 +43,42 @@ pub enum KeyBinding {
     Enforce,
     /// Nobody looks.
     Off,
+}
+
+/// What the sockets of all cores share. Outlives reloads.
+#[derive(Debug)]
+pub struct Shared {
+    /// The editors that are open now.
+    pub registry: Arc<Registry>,
+    /// Memory for first packets.
+    pub budget: Arc<Budget>,
+    /// What the Document Server said of its pings when it last opened a socket, for the next greeting.
+    pace: Mutex<Pace>,
+}
+
+impl Shared {
+    /// Nobody is there yet.
+    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Registry::new(metrics, GRACE),
+            budget: Arc::default(),
+            pace: Mutex::default(),
+        })
+    }
+
+    fn pace(&self) -> Pace {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self, pace: Pace) {
+        *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+    }
+}
+
+/// An id of a session as Engine.IO makes them: fifteen random bytes, twenty characters. Whoever knows one of a session that polls
+/// can read along, so it is not to be guessed.
+fn sid() -> Option<String> {
+    let mut random = [0; 15];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(random))
 }
