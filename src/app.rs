@@ -147,7 +147,7 @@ impl Gateway {
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(control(bound.admin, live, ops, sockets.registry.clone())?);
+        gateway.control = Some(control(bound.admin, live, ops, sockets)?);
         Ok(gateway)
     }
 
@@ -254,19 +254,20 @@ fn control(
     admin: TcpListener,
     live: Arc<Live>,
     ops: Ops,
-    registry: Arc<sockets::Registry>,
+    sockets: Arc<sockets::Shared>,
 ) -> io::Result<Runtime> {
     let runtime =
         Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     watch_servers(&runtime, &live, &ops);
-    let metrics = ops.metrics.clone();
+    let (metrics, patience) = (ops.metrics.clone(), Deadlines::default().packet);
     runtime.spawn(async move {
         let mut next = Instant::now();
         loop {
             next += UPKEEP;
             sleep_until(next).await;
             metrics.upkeep();
-            registry.settle();
+            sockets.registry.settle();
+            sockets.polls.settle(patience);
         }
     });
     runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });

@@ -90,7 +90,7 @@ async fn answer(
     }
     let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
     if let Access::Socket = matched.access {
-        return socket::answer(connection, exchange, way, parts).await;
+        return socket::answer(connection, exchange, way, parts, body).await;
     }
     if body.declared() > LARGEST {
         return Err(Refusal::BodyTooLarge.into());

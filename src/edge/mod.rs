@@ -7,6 +7,7 @@ mod exchange;
 mod handler;
 mod listener;
 mod own;
+mod polling;
 mod pulse;
 mod redirect;
 mod respond;

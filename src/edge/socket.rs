@@ -12,22 +12,23 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{Response, StatusCode};
+use hyper::{Response, StatusCode, Uri};
 
-use super::body::Reply;
+use super::body::{Reply, Unread};
 use super::conn::Connection;
 use super::core::Core;
 use super::exchange::Exchange;
 use super::handler::{self, Way};
+use super::polling::Asker;
 use super::respond::Trouble;
-use super::upgrade;
+use super::upgrade::{self, Knocked};
 use crate::live::Running;
 use crate::ops::log::Level;
 use crate::rules::headers::Hop;
 use crate::rules::policy::{self, Knock, Mode, Refusal};
 use crate::rules::query;
 use crate::rules::socket::{SocketFault, Wish};
-use crate::sockets::{Call, Caps, Law, Visitor};
+use crate::sockets::{Call, Caps, Law};
 
 /// How long the Document Server's own greeting may take once it has been dialled. It comes at once.
 const GREETING: Duration = Duration::from_secs(10);
@@ -41,13 +42,21 @@ pub async fn answer(
     exchange: &Rc<Exchange>,
     way: Way<'_>,
     parts: Parts,
+    body: Unread,
 ) -> Result<Response<Reply>, Trouble> {
     let upgrade = upgrade::is_asked(&parts);
     check_origin(connection, exchange, way.running, &parts.headers, upgrade)?;
     let knock = policy::knock(way.matched, &parts.method)?;
-    match Wish::of(&parts.method, way.uri.query(), upgrade).map_err(Refusal::Socket)? {
+    let uri = way.uri;
+    let wish = Wish::of(&parts.method, uri.query(), upgrade).map_err(Refusal::Socket)?;
+    if wish != Wish::WebSocket && !way.running.settings.sockets.polling {
+        return Err(Refusal::Socket(SocketFault::PollingOff).into());
+    }
+    match wish {
         Wish::WebSocket => websocket(connection, exchange, &way, parts, knock),
-        Wish::Poll | Wish::Again(_) | Wish::Change(_) => Err(Refusal::Socket(SocketFault::PollingOff).into()),
+        Wish::Poll => Asker { connection, exchange, way, knock }.greet(&parts),
+        Wish::Again(sid) => Asker { connection, exchange, way, knock }.go_on(sid, parts, body).await,
+        Wish::Change(sid) => Asker { connection, exchange, way, knock }.change(sid, parts).await,
     }
 }
 
@@ -88,17 +97,10 @@ fn websocket(
 ) -> Result<Response<Reply>, Trouble> {
     let accept = accept(&parts.headers).ok_or(Refusal::Socket(SocketFault::Handshake))?;
     let on_client = parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::Socket(SocketFault::Handshake))?;
-    // Neither is spoken here, and frames are followed without either.
-    parts.headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-    parts.headers.remove(SEC_WEBSOCKET_PROTOCOL);
+    without_extensions(&mut parts.headers);
     let running = way.running;
     let prepared = handler::prepare(connection, way, parts, Hop::Upgrade)?;
-    let visitor = Visitor {
-        knock,
-        shardkey: way.uri.query().and_then(|q| query::value(q, "shardkey").ok().flatten()).map(String::from),
-        address: prepared.client.address(),
-        id: exchange.id.as_str().to_owned(),
-    };
+    let visitor = Knocked { knock, shardkey: shardkey(way.uri), address: prepared.client.address() };
     let call = Call {
         upstream: connection.core.upstream.clone(),
         server: prepared.server,
@@ -134,8 +136,19 @@ pub fn law<'r>(core: &Core, running: &'r Running) -> Law<'r> {
     }
 }
 
+/// Takes away what is not spoken here: frames are followed without it.
+pub fn without_extensions(headers: &mut HeaderMap) {
+    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+    headers.remove(SEC_WEBSOCKET_PROTOCOL);
+}
+
+/// `shardkey` of the query.
+pub fn shardkey(uri: &Uri) -> Option<String> {
+    uri.query().and_then(|query| query::value(query, "shardkey").ok().flatten()).map(String::from)
+}
+
 /// `Sec-WebSocket-Accept` for a handshake as RFC 6455 4.2.1 demands it; `None` for another.
-fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
+pub fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else { return None };
     let sixteen = STANDARD.decode(key.as_bytes()).is_ok_and(|key| key.len() == 16);

@@ -1,5 +1,6 @@
 //! A request that becomes an editor socket: is it asked for, was it granted, and the two ends made one.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use super::socket;
 use super::stream::ClientStream;
 use crate::live::Running;
 use crate::rules::headers::{self, Hop};
+use crate::rules::policy::Knock;
 use crate::sockets::{self, Call, Carried, End, Through, Turned, Until, Visitor};
 use crate::upstream::{AnswerBody, UpgradedStream};
 
@@ -38,12 +40,19 @@ fn names(headers: &HeaderMap, field: &HeaderName, option: &str) -> bool {
     })
 }
 
+/// Who asked for the upgrade.
+pub struct Knocked {
+    pub knock: Knock,
+    pub shardkey: Option<String>,
+    pub address: IpAddr,
+}
+
 /// Makes an upgraded connection an editor socket: first the gate, then the wire.
 pub fn gate(
     connection: &Connection,
     exchange: &Rc<Exchange>,
     on_client: OnUpgrade,
-    knocks: (Visitor, Call),
+    (knocked, call): (Knocked, Call),
     running: Arc<Running>,
 ) {
     let (core, exchange) = (connection.core.clone(), exchange.clone());
@@ -51,7 +60,8 @@ pub fn gate(
     tokio::task::spawn_local(async move {
         let open = core.departures.open();
         // In a box of its own, which is gone once the socket only has to be carried: its memory is what lasts.
-        let opened = Box::pin(at_the_gate(core.clone(), exchange.clone(), on_client, knocks, running)).await;
+        let opened =
+            Box::pin(at_the_gate(core.clone(), exchange.clone(), on_client, (knocked, call), running)).await;
         let Some((client, Through { server, early, session, .. })) = opened else { return };
         let until = Until { idle: deadlines.socket, leave: core.closing() };
         let scratch = core.scratch.clone();
@@ -68,16 +78,18 @@ async fn at_the_gate(
     core: Rc<Core>,
     exchange: Rc<Exchange>,
     on_client: OnUpgrade,
-    knocks: (Visitor, Call),
+    (knocked, call): (Knocked, Call),
     running: Arc<Running>,
 ) -> Option<(ClientStream, Through)> {
     let Upgraded { io, read_buf, .. } = on_client.await.ok()?.downcast::<TokioIo<ClientStream>>().ok()?;
     exchange.is_socket();
     let mut client = io.into_inner();
-    let server = knocks.1.server.clone();
+    let server = call.server.clone();
+    let Knocked { knock, shardkey, address } = knocked;
+    let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id.as_str() };
     let law = socket::law(&core, &running);
     let passed = tokio::select! {
-        passed = sockets::pass(&mut client, read_buf, knocks, law, (&core.sockets, &core.ops)) => passed,
+        passed = sockets::pass(&mut client, read_buf, (visitor, call), law, (&core.sockets, &core.ops)) => passed,
         () = core.closing() => Err(Turned::Leaving),
     };
     match passed {
@@ -115,6 +127,7 @@ pub fn splice(
     exchange: &Rc<Exchange>,
     on_client: OnUpgrade,
     mut response: Response<AnswerBody>,
+    over: impl FnOnce() + 'static,
 ) -> Result<Response<Reply>, Trouble> {
     if !names(response.headers(), &UPGRADE, "websocket") {
         return Err(Trouble::Unfit("it switched to another protocol than WebSocket"));
@@ -123,12 +136,13 @@ pub fn splice(
     let (core, exchange) = (connection.core.clone(), exchange.clone());
     tokio::task::spawn_local(async move {
         let open = core.departures.open();
-        let Some((client, server, early)) = Box::pin(both(on_client, on_server)).await else { return };
+        let Some((client, server, early)) = Box::pin(both(on_client, on_server)).await else { return over() };
         exchange.is_socket();
         let until = Until { idle: core.deadlines.socket, leave: core.closing() };
         let scratch = core.scratch.clone();
         drop(core);
         let (carried, end) = sockets::splice(client, server, early, scratch, until).await;
+        over();
         tell(&exchange, carried, &end);
         drop(open);
     });

@@ -76,6 +76,11 @@ pub fn with_sid(query: &str, sid: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
+/// The query without `sid`, as that of an open; no other byte changes.
+pub fn without_sid(query: &str) -> String {
+    query.split('&').filter(|pair| !pair.starts_with("sid=")).collect::<Vec<_>>().join("&")
+}
+
 /// Why a socket is not opened, besides its token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketFault {
@@ -230,6 +235,12 @@ mod tests {
             let query = format!("EIO=4&transport=polling&sid={sid}");
             assert_eq!(get(&query, false), Err(SocketFault::Unknown), "{query}");
         }
+    }
+
+    #[test]
+    fn an_open_has_no_sid() {
+        assert_eq!(without_sid("a=1&sid=own&xsid=2"), "a=1&xsid=2");
+        assert_eq!(without_sid("sid=own"), "");
     }
 
     #[test]

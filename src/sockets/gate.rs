@@ -56,15 +56,15 @@ pub struct Law<'r> {
 }
 
 /// Who knocks.
-pub struct Visitor {
+pub struct Visitor<'r> {
     /// The knock.
-    pub knock: Knock,
+    pub knock: &'r Knock,
     /// `shardkey` of the query.
     pub shardkey: Option<String>,
     /// The client's address, behind trusted proxies.
     pub address: IpAddr,
     /// The request's id, for the log.
-    pub id: String,
+    pub id: &'r str,
 }
 
 /// The request that opens the socket at the Document Server, once there is a permit for it.
@@ -122,7 +122,7 @@ impl From<FrameFault> for Turned {
 pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
     client: &mut C,
     early: Bytes,
-    (visitor, call): (Visitor, Call),
+    (visitor, call): (Visitor<'_>, Call),
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
 ) -> Result<Through, Turned> {
@@ -136,7 +136,7 @@ pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
         Ok(Ok(())) => judge(&first, &visitor, law, (shared, ops)),
     };
     let opened = match judged {
-        Ok((pass, session)) => dial(&pass, &visitor.knock, call).await.map(|dialled| (session, dialled)),
+        Ok((pass, session)) => dial(&pass, visitor.knock, call).await.map(|dialled| (session, dialled)),
         Err((turned, namespace)) => {
             tell(client, &turned, namespace.as_deref()).await;
             return Err(turned);
@@ -194,7 +194,7 @@ async fn hear<C: AsyncRead + AsyncWrite + Unpin>(
 #[expect(clippy::type_complexity, reason = "a pass, or why not and to whom to say it")]
 fn judge(
     first: &First,
-    visitor: &Visitor,
+    visitor: &Visitor<'_>,
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
 ) -> Result<(Pass, Session), (Turned, Option<String>)> {
@@ -211,7 +211,7 @@ fn judge(
 /// When a rule or a cap says no.
 pub fn admit(
     packet: &Connect<'_>,
-    visitor: &Visitor,
+    visitor: &Visitor<'_>,
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
 ) -> Result<(Pass, Session), Refusal> {
@@ -219,7 +219,7 @@ pub fn admit(
     let mut pass = visitor.knock.admit(packet, law.tokens, law.rules, caller)?;
     for objection in std::mem::take(&mut pass.objections) {
         let (reason, why) = (objection.reason(), objection.to_string());
-        let facts = [("reason", reason), ("id", &visitor.id), ("why", &why)];
+        let facts = [("reason", reason), ("id", visitor.id), ("why", &why)];
         ops.log.event(Level::Warn, "would_refuse", "a rule would have refused this socket", &facts);
     }
     if law.sockets.key_binding != KeyBinding::Off
@@ -229,7 +229,7 @@ pub fn admit(
         if law.sockets.key_binding == KeyBinding::Enforce && law.rules.mode == Mode::Enforce {
             return Err(Refusal::Socket(fault));
         }
-        let facts = [("reason", fault.reason()), ("id", &visitor.id), ("why", &fault.to_string())];
+        let facts = [("reason", fault.reason()), ("id", visitor.id), ("why", &fault.to_string())];
         ops.log.event(
             Level::Warn,
             "would_refuse",

@@ -7,15 +7,17 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::ops::metrics::Metrics;
-use crate::rules::packet::Pace;
+use crate::rules::packet::{self, Pace};
 
 mod budget;
 mod gate;
+mod polling;
 mod registry;
 mod splice;
 
-pub use budget::Budget;
-pub use gate::{Call, Law, Through, Turned, Visitor, leave, pass};
+pub use budget::{Budget, MOST as MOST_PACKET, Share};
+pub use gate::{Call, Law, Through, Turned, Visitor, admit, leave, pass, refusal_packet};
+pub use polling::{Phase, Poll, Polls, Using};
 pub use registry::{Caps, GRACE, Open, Present, Registry, Session};
 pub use splice::{Carried, End, Scratch, Until, splice};
 
@@ -52,6 +54,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Memory for first packets.
     pub budget: Arc<Budget>,
+    /// The sessions that poll.
+    pub polls: Polls,
     /// What the Document Server said of its pings when it last opened a socket, for the next greeting.
     pace: Mutex<Pace>,
 }
@@ -62,6 +66,7 @@ impl Shared {
         Arc::new(Self {
             registry: Registry::new(metrics, GRACE),
             budget: Arc::default(),
+            polls: Polls::default(),
             pace: Mutex::default(),
         })
     }
@@ -70,7 +75,13 @@ impl Shared {
         *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn learn(&self, pace: Pace) {
+    /// The open packet for a session that polls.
+    pub fn greeting(&self, sid: &str) -> String {
+        packet::greeting(sid, true, self.pace())
+    }
+
+    /// The Document Server has opened a session with these pings.
+    pub fn learn(&self, pace: Pace) {
         *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
     }
 }
