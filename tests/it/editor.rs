@@ -8,8 +8,8 @@ use standin::Integrator;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::rig;
 use crate::wire::soon;
@@ -23,15 +23,52 @@ pub struct Editor(pub WebSocketStream<TlsStream<TcpStream>>);
 impl Editor {
     /// Upgrades, and takes the open packet.
     pub async fn connect(to: SocketAddr) -> Self {
-        let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.unwrap();
-        let mut asked = format!("wss://localhost{PATH}").into_client_request().unwrap();
-        asked.headers_mut().insert("origin", "https://localhost".parse().unwrap());
-        let (socket, answer) = tokio_tungstenite::client_async(asked, stream).await.unwrap();
-        assert_eq!(answer.status(), 101);
-        let mut editor = Self(socket);
+        Self::connect_to(to, PATH).await
+    }
+
+    /// The same with another path.
+    pub async fn connect_to(to: SocketAddr, path: &str) -> Self {
+        let (socket, status) = Self::upgrade(to, path, &[("origin", "https://localhost")]).await;
+        let mut editor = socket.unwrap_or_else(|| panic!("{status}"));
         let open = editor.next().await.unwrap();
         assert!(open.starts_with("0{\"sid\""), "{open}");
         editor
+    }
+
+    /// Asks for the upgrade with these fields; the status.
+    pub async fn upgrade(to: SocketAddr, path: &str, fields: &[(&'static str, &str)]) -> (Option<Self>, u16) {
+        let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.unwrap();
+        let mut asked = format!("wss://localhost{path}").into_client_request().unwrap();
+        for (name, value) in fields {
+            asked.headers_mut().append(*name, value.parse().unwrap());
+        }
+        match tokio_tungstenite::client_async(asked, stream).await {
+            Ok((socket, answer)) => {
+                assert!(answer.headers().get("sec-websocket-extensions").is_none());
+                (Some(Self(socket)), answer.status().as_u16())
+            }
+            Err(Error::Http(answer)) => (None, answer.status().as_u16()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// The code of the close frame that must come next.
+    pub async fn closed(&mut self) -> Option<u16> {
+        match soon("a close frame", self.0.next()).await {
+            Some(Ok(Message::Close(frame))) => frame.map(|frame| frame.code.into()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The code of the close frame that must come, whatever pongs come before it.
+    pub async fn closed_after_pongs(&mut self) -> Option<u16> {
+        loop {
+            match soon("a close frame", self.0.next()).await {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code.into()),
+                Some(Ok(Message::Pong(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Joins the document as this user.
