@@ -119,7 +119,7 @@ impl Gateway {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
-        let sockets = sockets::Shared::new(ops.metrics.clone());
+        let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);

@@ -31,6 +31,9 @@ const BETWEEN: char = '\u{1e}';
 /// Engine.IO's goodbye.
 const CLOSE: &str = "1";
 
+/// A refusal, and the packet that tells of it.
+type Denied = Box<(Refusal, Option<String>)>;
+
 /// What every request of a session is answered from.
 pub struct Asker<'r> {
     pub connection: &'r Connection,
@@ -129,7 +132,8 @@ impl Asker<'_> {
         };
         let (pass, session) = match self.judge(&parts, &bytes) {
             Ok(judged) => judged,
-            Err((refusal, packet)) => {
+            Err(told) => {
+                let (refusal, packet) = *told;
                 self.exchange.refused(refusal.reason(), refusal.to_string());
                 using.refuse(packet);
                 return Ok(self.text("text/html", "ok"));
@@ -166,9 +170,9 @@ impl Asker<'_> {
     }
 
     /// The first packet's verdict; with a refusal, the packet that tells of it.
-    fn judge(&self, parts: &Parts, bytes: &[u8]) -> Result<(Pass, Session), (Refusal, Option<String>)> {
+    fn judge(&self, parts: &Parts, bytes: &[u8]) -> Result<(Pass, Session), Denied> {
         let core = &self.connection.core;
-        let malformed = |fault| (Refusal::Socket(SocketFault::Packet(fault)), None);
+        let malformed = |fault| Box::new((Refusal::Socket(SocketFault::Packet(fault)), None));
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let first = text.split(BETWEEN).next().unwrap_or_default();
         let packet = Connect::parse(first).map_err(malformed)?;
@@ -181,7 +185,7 @@ impl Asker<'_> {
         };
         let law = socket::law(core, self.way.running);
         sockets::admit(&packet, &visitor, law, (&core.sockets, &core.ops))
-            .map_err(|refusal| (refusal, sockets::refusal_packet(refusal, packet.namespace)))
+            .map_err(|refusal| Box::new((refusal, sockets::refusal_packet(refusal, packet.namespace))))
     }
 
     /// Opens a session at the Document Server.

@@ -283,9 +283,9 @@ mod tests {
 
     use super::*;
 
-    fn read(
-        packet: &str,
-    ) -> Result<(Result<String, TokenFault>, Result<Option<String>, TokenFault>), PacketFault> {
+    type Tokens = (Result<String, TokenFault>, Result<Option<String>, TokenFault>);
+
+    fn read(packet: &str) -> Result<Tokens, PacketFault> {
         let connect = Connect::parse(packet)?;
         Ok((connect.chosen().map(str::to_owned), connect.also().map(|also| also.map(str::to_owned))))
     }

@@ -108,6 +108,9 @@ pub enum Turned {
     Leaving,
 }
 
+/// Why not, and the namespace that is to hear it.
+type Denied = Box<(Turned, Option<String>)>;
+
 impl From<FrameFault> for Turned {
     fn from(fault: FrameFault) -> Self {
         Self::Refused(Refusal::Socket(SocketFault::Frame(fault)))
@@ -131,13 +134,14 @@ pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
     drop(early);
     let arrived = timeout(law.patience, hear(client, &mut first, shared)).await;
     let judged = match arrived {
-        Err(_) => Err((Turned::Refused(Refusal::Socket(SocketFault::Late)), None)),
-        Ok(Err(turned)) => Err((turned, None)),
+        Err(_) => Err(Box::new((Turned::Refused(Refusal::Socket(SocketFault::Late)), None))),
+        Ok(Err(turned)) => Err(Box::new((turned, None))),
         Ok(Ok(())) => judge(&first, &visitor, law, (shared, ops)),
     };
     let opened = match judged {
         Ok((pass, session)) => dial(&pass, visitor.knock, call).await.map(|dialled| (session, dialled)),
-        Err((turned, namespace)) => {
+        Err(told) => {
+            let (turned, namespace) = *told;
             tell(client, &turned, namespace.as_deref()).await;
             return Err(turned);
         }
@@ -191,18 +195,17 @@ async fn hear<C: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Judges the first packet. What is not let through comes with the namespace that it was meant for.
-#[expect(clippy::type_complexity, reason = "a pass, or why not and to whom to say it")]
 fn judge(
     first: &First,
     visitor: &Visitor<'_>,
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
-) -> Result<(Pass, Session), (Turned, Option<String>)> {
-    let text = first.text().map_err(|fault| (fault.into(), None))?;
-    let packet = Connect::parse(&text)
-        .map_err(|fault| (Turned::Refused(Refusal::Socket(SocketFault::Packet(fault))), None))?;
+) -> Result<(Pass, Session), Denied> {
+    let text = first.text().map_err(|fault| Box::new((Turned::from(fault), None)))?;
+    let malformed = |fault| Box::new((Turned::Refused(Refusal::Socket(SocketFault::Packet(fault))), None));
+    let packet = Connect::parse(&text).map_err(malformed)?;
     let admitted = admit(&packet, visitor, law, (shared, ops));
-    admitted.map_err(|refusal| (Turned::Refused(refusal), packet.namespace.map(str::to_owned)))
+    admitted.map_err(|refusal| Box::new((Turned::Refused(refusal), packet.namespace.map(str::to_owned))))
 }
 
 /// Judges a packet and gives the socket its place.

@@ -1,6 +1,7 @@
 //! Editor sockets: from the knock to the last byte.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use base64::Engine;
@@ -62,9 +63,9 @@ pub struct Shared {
 
 impl Shared {
     /// Nobody is there yet.
-    pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: Arc<Metrics>, grace: Duration) -> Arc<Self> {
         Arc::new(Self {
-            registry: Registry::new(metrics, GRACE),
+            registry: Registry::new(metrics, grace),
             budget: Arc::default(),
             polls: Polls::default(),
             pace: Mutex::default(),

@@ -27,8 +27,15 @@ async fn hurried(deadlines: Deadlines) -> Rig {
 
 fn with(change: impl FnOnce(&mut Deadlines)) -> Deadlines {
     let day = Duration::from_secs(86_400);
-    let mut deadlines =
-        Deadlines { handshake: day, head: day, idle: day, progress: day, packet: day, socket: day };
+    let mut deadlines = Deadlines {
+        handshake: day,
+        head: day,
+        idle: day,
+        progress: day,
+        packet: day,
+        socket: day,
+        grace: day,
+    };
     change(&mut deadlines);
     deadlines
 }
