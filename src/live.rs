@@ -11,8 +11,12 @@ use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::ops::log;
+pub use crate::rules::policy::Mode;
+
+use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
+use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
 use crate::{relay, sockets, state, tls, upstream};
@@ -44,15 +48,6 @@ pub struct Snapshot {
     pub log: log::Settings,
     /// How long requests may finish when the gateway stops.
     pub drain: Duration,
-}
-
-/// `mode` of gateway.toml.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Every rule refuses.
-    Enforce,
-    /// Class, origin, binding and host rules only log what they would refuse.
-    Observe,
 }
 
 /// How the site is called from outside, and what its pages carry.
@@ -105,16 +100,46 @@ pub struct Running {
     pub servers: Servers,
     /// What the Document Server is told of each public URL, in their order.
     pub forwarded: Vec<Forwarded>,
+    /// Fields that tokens may come in.
+    pub fields: TokenFields,
+    /// What a token is judged by besides its signature and its times.
+    pub rules: Rules,
 }
 
 impl Running {
     fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
         let servers = Servers::new(&settings.upstream, before);
-        let own_headers =
-            settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
-        let headers: Vec<HeaderName> = own_headers.chain([settings.tokens.header.clone()]).collect();
+        let (own, others) = token_fields(&settings);
+        let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        Self { settings, servers, forwarded }
+        Self { rules: rules(&settings), fields: TokenFields::new(own, others), settings, servers, forwarded }
+    }
+}
+
+/// `[jwt]`'s field, and those of the integrators; what an integrator leaves out is as in `[jwt]`.
+fn token_fields(settings: &Snapshot) -> (TokenField, Vec<TokenField>) {
+    let own = TokenField { name: settings.tokens.header.clone(), prefix: settings.tokens.prefix.clone() };
+    let others = settings.relay.integrators.iter().map(|integrator| TokenField {
+        name: integrator.header.clone().unwrap_or_else(|| own.name.clone()),
+        prefix: integrator.prefix.clone().unwrap_or_else(|| own.prefix.clone()),
+    });
+    let others = others.collect();
+    (own, others)
+}
+
+fn rules(settings: &Snapshot) -> Rules {
+    let integrators = &settings.relay.integrators;
+    let public = settings.site.public.iter().map(|url| url.host().to_owned());
+    let theirs = integrators.iter().flat_map(|one| [&one.host].into_iter().chain(&one.hosts)).cloned();
+    Rules {
+        mode: settings.mode,
+        backend_networks: settings.site.backend_networks.clone(),
+        // The relay's and the Document Server's own links lead to the public URL.
+        hosts: public.chain(theirs).collect(),
+        host_rule: match integrators.iter().any(|one| !one.hosts.is_empty()) {
+            true => HostRule::Refuse,
+            false => HostRule::Log,
+        },
     }
 }
 

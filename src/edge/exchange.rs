@@ -11,6 +11,7 @@ use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
 use crate::ops::log::{Access, Text};
+use crate::rules::objection::Objection;
 use crate::rules::route::Route;
 use crate::upstream::Server;
 
@@ -31,6 +32,7 @@ pub struct Exchange {
     route: Cell<Route>,
     status: Cell<u16>,
     refusal: Cell<Option<&'static str>>,
+    objection: Cell<Option<&'static str>>,
     why: OnceCell<String>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
@@ -85,6 +87,7 @@ impl Exchange {
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
             refusal: Cell::new(None),
+            objection: Cell::new(None),
             why: OnceCell::new(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
@@ -111,6 +114,20 @@ impl Exchange {
         self.refusal.set(Some(reason));
         self.because(why);
         self.connection.core.ops.metrics.refusal(reason);
+    }
+
+    /// A token has held, signed with this secret.
+    pub fn verified(&self, secret: Option<usize>) {
+        if let Some(secret) = secret {
+            self.connection.core.ops.metrics.token(secret);
+        }
+    }
+
+    /// A rule spoke against it and did not refuse it (`mode = "observe"`, or hosts that are only watched).
+    pub fn objected(&self, objection: &Objection) {
+        self.objection.set(Some(objection.reason()));
+        self.because(objection.to_string());
+        self.connection.core.ops.metrics.objection(objection.reason());
     }
 
     /// What went wrong, in the operator's words. The first cause stays.
@@ -200,6 +217,7 @@ impl Drop for Exchange {
             route: self.route.get().name(),
             status: self.status.get(),
             refusal: self.refusal.get(),
+            would_refuse: self.objection.get(),
             why: self.why.get().map(|why| Text(why)),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),

@@ -11,6 +11,7 @@
 //! 9. **Forward**, or the gateway's own answer.
 //! 10. **Respond**: fields of the border, and of pages.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +34,7 @@ use crate::rules::headers::{self, Hop};
 use crate::rules::host::{self, Authority};
 use crate::rules::path::{self, Canonical};
 use crate::rules::pick;
-use crate::rules::policy::{self, Permit, Refusal};
+use crate::rules::policy::{self, Caller, Permit, Refusal};
 use crate::rules::route::{self, Matched};
 use crate::rules::strict;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
@@ -63,7 +64,7 @@ async fn answer(
     running: &Running,
     exchange: &Rc<Exchange>,
     asked: &mut Asked,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
 ) -> Result<Response<Reply>, Trouble> {
     let mut body = Unread(Some(body));
@@ -94,7 +95,9 @@ async fn answer(
         BodyRule::Inspect { limit } => Some(body.read(limit, exchange).await.map_err(Trouble::Body)?),
         BodyRule::Stream | BodyRule::None => None,
     };
-    let permit = permit(running, &matched, &parts, &uri, inspected.as_deref())?;
+    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+    let seen = Seen { uri: &uri, body: inspected.as_deref().unwrap_or_default(), address: client.address() };
+    let permit = permit(running, exchange, &matched, &mut parts, &seen)?;
     let outgoing = match (matched.rule.body, inspected) {
         (_, Some(bytes)) => Outgoing::whole(bytes),
         (BodyRule::None, None) => Outgoing::Empty,
@@ -102,7 +105,7 @@ async fn answer(
         (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
-    let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
+    let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
     forward(connection, exchange, way, parts, permit, outgoing).await
 }
 
@@ -124,21 +127,34 @@ fn host(connection: &Connection, running: &Running, authority: &Authority<'_>) -
     entries.iter().position(|entry| std::ptr::eq(entry, chosen)).ok_or(Refusal::Misdirected)
 }
 
+/// Where a token may be, besides the header.
+struct Seen<'r> {
+    uri: &'r Uri,
+    body: &'r [u8],
+    address: IpAddr,
+}
+
 fn permit(
     running: &Running,
+    exchange: &Exchange,
     matched: &Matched<'_>,
-    parts: &Parts,
-    uri: &Uri,
-    inspected: Option<&[u8]>,
+    parts: &mut Parts,
+    seen: &Seen<'_>,
 ) -> Result<Permit, Refusal> {
     match matched.access {
         Access::Socket => policy::admit_socket(matched, &parts.method),
-        Access::Token(_) => {
-            let carried =
-                Carried { headers: &parts.headers, query: uri.query(), body: inspected.unwrap_or_default() };
-            policy::admit_token(matched, &parts.method, &carried, &running.settings.tokens, SystemTime::now())
-        }
         Access::Open | Access::Own(_) | Access::Closed(_) => policy::admit_open(matched, &parts.method),
+        Access::Token(_) => {
+            let settled = running.fields.settle(&mut parts.headers, matched.access);
+            settled.map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+            let carried = Carried { headers: &parts.headers, query: seen.uri.query(), body: seen.body };
+            let caller = Caller { address: seen.address, now: SystemTime::now() };
+            let tokens = &running.settings.tokens;
+            let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
+            exchange.verified(admitted.permit.secret_index());
+            admitted.objections.iter().for_each(|objection| exchange.objected(objection));
+            Ok(admitted.permit)
+        }
     }
 }
 
@@ -148,6 +164,7 @@ struct Way<'r> {
     path: &'r Canonical<'r>,
     matched: &'r Matched<'r>,
     uri: &'r Uri,
+    client: &'r Client,
     public: usize,
 }
 
@@ -159,16 +176,15 @@ async fn forward(
     permit: Permit,
     body: Outgoing,
 ) -> Result<Response<Reply>, Trouble> {
-    let Way { running, path, matched, uri, public } = way;
+    let Way { running, path, matched, uri, client, public } = way;
     let site = &running.settings.site;
     // Only editor sockets are upgraded; elsewhere the wish is dropped with the other fields of the hop.
     let hop = match matched.access {
         Access::Socket if upgrade::is_asked(&parts) => Hop::Upgrade,
         _ => Hop::Ordinary,
     };
-    let client = Client::of(connection.peer, &parts.headers, &site.trusted_proxies);
     let forwarded = running.forwarded.get(public).ok_or(Refusal::WrongDoor)?;
-    headers::to_upstream(&mut parts.headers, forwarded, &client, hop);
+    headers::to_upstream(&mut parts.headers, forwarded, client, hop);
 
     let key = pick::document_key(path, matched, uri.query());
     let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?;

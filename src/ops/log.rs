@@ -89,6 +89,9 @@ pub struct Access<'a> {
     /// `Gateway-Refusal` of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<&'a str>,
+    /// What a rule that only watches would have refused it with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<&'a str>,
     /// What went wrong, in words for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Text<'a>>,
@@ -334,6 +337,9 @@ fn write_text_access(
     if let Some(refusal) = access.refusal {
         write!(line, " refused={refusal}")?;
     }
+    if let Some(reason) = access.would_refuse {
+        write!(line, " would_refuse={reason}")?;
+    }
     if let Some(why) = access.why {
         write!(line, " why={:?}", why.to_string())?;
     }
@@ -415,6 +421,7 @@ mod tests {
             route: "static",
             status: 200,
             refusal: None,
+            would_refuse: None,
             why: None,
             bytes_in: 0,
             bytes_out: 7,

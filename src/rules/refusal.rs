@@ -5,6 +5,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 
+use super::objection::Objection;
 use super::path::PathFault;
 use super::strict::Strict;
 use super::table::{Carrier, Methods, RefusalShape, Switch};
@@ -34,6 +35,8 @@ pub enum Refusal {
         /// Where it was, if there was one.
         carrier: Option<Carrier>,
     },
+    /// The token holds, and is not for this.
+    Objected(Objection),
     /// The request names a host that is not ours (or not this connection's).
     Misdirected,
     /// The body is larger than what is read for a token.
@@ -83,6 +86,10 @@ pub const REASONS: &[&str] = &[
     "token_bad_time",
     "token_expired",
     "token_not_yet",
+    "class_not_allowed",
+    "key_mismatch",
+    "host_not_allowed",
+    "backend_address",
     "misdirected_host",
     "body_too_large",
     "head_too_large",
@@ -112,6 +119,7 @@ impl Refusal {
             Self::KeyInvalid => "key_invalid",
             Self::Method(_) => "method_not_allowed",
             Self::Token { fault, .. } => fault.reason(),
+            Self::Objected(objection) => objection.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
@@ -125,7 +133,7 @@ impl Refusal {
             Self::Strict(Strict::Method) => StatusCode::NOT_IMPLEMENTED,
             Self::Strict(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
-            Self::KeyInvalid | Self::Token { .. } => StatusCode::FORBIDDEN,
+            Self::KeyInvalid | Self::Token { .. } | Self::Objected(_) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -143,14 +151,18 @@ impl Refusal {
             (Self::Token { fault: TokenFault::Expired { .. }, .. }, RefusalShape::Command) => {
                 ok("application/json", r#"{"error":7}"#)
             }
-            (Self::Token { .. }, RefusalShape::Command) => ok("application/json", r#"{"error":6}"#),
-            (Self::Token { .. }, RefusalShape::ConvertXml) if !accept.is_some_and(accepts_json) => {
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::Command) => {
+                ok("application/json", r#"{"error":6}"#)
+            }
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::ConvertXml)
+                if !accept.is_some_and(accepts_json) =>
+            {
                 ok("text/xml; charset=UTF-8", CONVERT_XML)
             }
-            (Self::Token { .. }, RefusalShape::Convert | RefusalShape::ConvertXml) => {
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::Convert | RefusalShape::ConvertXml) => {
                 ok("application/json; charset=UTF-8", r#"{"error":-8}"#)
             }
-            (Self::Token { .. } | Self::KeyInvalid, RefusalShape::Forbidden) => Answer {
+            (Self::Token { .. } | Self::Objected(_) | Self::KeyInvalid, RefusalShape::Forbidden) => Answer {
                 status: StatusCode::FORBIDDEN,
                 content_type: "text/plain; charset=utf-8",
                 body: Cow::Borrowed("Forbidden"),
@@ -198,6 +210,7 @@ impl fmt::Display for Refusal {
                 write!(f, "{fault} (looked in: {})", carrier.name())
             }
             Self::Token { fault, carrier: None } => fault.fmt(f),
+            Self::Objected(objection) => objection.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
             Self::HeadTooLarge => f.write_str("the head of the request has too many fields"),
@@ -212,10 +225,55 @@ impl std::error::Error for Refusal {}
 mod tests {
     use std::time::Duration;
 
+    use super::super::class::Class;
+    use super::super::objection::Ground;
+    use super::super::urlhost::ShownHost;
     use super::*;
 
     fn token(fault: TokenFault) -> Refusal {
         Refusal::Token { fault, carrier: None }
+    }
+
+    fn objection(ground: Ground) -> Objection {
+        Objection { class: Class::Session, carrier: Carrier::Body, ground }
+    }
+
+    fn grounds() -> [Ground; 4] {
+        let host = Some(ShownHost::new("evil.example"));
+        [
+            Ground::Class { takes: &[Class::Command, Class::Convert] },
+            Ground::Key,
+            Ground::Host { claim: "document.url", host },
+            Ground::Address("192.0.2.7".parse().unwrap()),
+        ]
+    }
+
+    #[test]
+    fn objections_look_like_a_bad_token_and_say_what_is_wrong() {
+        let table = [
+            "a token of class session (found in: body) is not for this path, which takes command or convert",
+            "the session token (found in: body) is for another document: its document.key is not the key in the path",
+            "document.url of the session token (found in: body) names the host evil.example, which no integrator has in url or hosts",
+            "192.0.2.7 is in none of document_server.backend_networks (session token, found in: body)",
+        ];
+        for (ground, sentence) in grounds().into_iter().zip(table) {
+            let refusal = Refusal::Objected(objection(ground));
+            assert_eq!(refusal.to_string(), sentence);
+            for (shape, accept) in [
+                (RefusalShape::Command, None),
+                (RefusalShape::Convert, None),
+                (RefusalShape::ConvertXml, None),
+                (RefusalShape::ConvertXml, Some("application/json")),
+                (RefusalShape::Forbidden, None),
+            ] {
+                assert_eq!(refusal.answer(shape, accept), token(TokenFault::Signature).answer(shape, accept));
+            }
+        }
+        let nowhere = objection(Ground::Host { claim: "url", host: None }).to_string();
+        assert_eq!(
+            nowhere,
+            "url of the session token (found in: body) is not a plain http or https URL with a host"
+        );
     }
 
     #[test]
@@ -233,6 +291,7 @@ mod tests {
             TokenFault::Expired { by },
             TokenFault::NotYet { by },
         ];
+        let objected = grounds().map(|ground| Refusal::Objected(objection(ground)));
         let others = [
             Refusal::UnknownPath,
             Refusal::ClosedPath,
@@ -249,6 +308,7 @@ mod tests {
             .into_iter()
             .chain(Strict::ALL.map(Refusal::Strict))
             .chain(faults.map(token))
+            .chain(objected)
             .chain(others)
             .map(Refusal::reason)
             .collect();
