@@ -3,6 +3,7 @@
 use super::Known;
 use super::explain::Explanation;
 use super::openings::Opening;
+use crate::rules::class::Class;
 use crate::rules::route::Route;
 use crate::rules::table::Carrier;
 
@@ -107,12 +108,12 @@ fn for_application(
 ) -> Result<Option<String>, String> {
     let value = format!("{}: {}{token}", title(known.tokens.header.as_str()), known.tokens.prefix);
     match explained.class() {
-        Some("download") => {
+        Some(Class::Download) => {
             let url = explained.says.as_ref().and_then(|says| says.claims.pointer("/payload/url")?.as_str());
             let url = url.ok_or("--curl: this token names no URL")?;
             Ok(Some(format!("curl -sS -H {} {}", quoted(&value), quoted(url))))
         }
-        Some("callback") => {
+        Some(Class::Callback) => {
             let url = callback_url
                 .ok_or("--curl: a callback goes to the application; --callback-url says where")?;
             let body = serde_json::json!({ "token": token }).to_string();

@@ -12,6 +12,7 @@ use super::guess::{self, Signer};
 use super::openings::{self, Opening};
 use super::times::{self, Stamp};
 use super::{Known, shown};
+use crate::rules::class::{self, Class, Reading};
 use crate::rules::token::{Algorithm, TokenFault};
 
 /// A longer header token is cut down by the Document Server itself (canvasservice.js:952-961), and its nginx refuses lines
@@ -93,7 +94,7 @@ fn named_algorithm(token: &str) -> Option<String> {
 }
 
 fn says(claims: Value) -> Says {
-    let merged = merged(&claims);
+    let merged = class::merged(&claims);
     let key = merged.pointer("/document/key").or_else(|| merged.get("key")).and_then(Value::as_str);
     let mut hosts = Vec::new();
     gather_hosts(&merged, "", 6, &mut hosts);
@@ -158,24 +159,41 @@ fn names(value: &Value, depth: usize) -> Vec<String> {
     fields.iter().map(name).collect()
 }
 
-/// The claims as the Document Server has them after merging.
-fn merged(claims: &Value) -> Value {
-    claims.get("payload").filter(|payload| payload.is_object()).unwrap_or(claims).clone()
-}
-
 impl Explanation {
-    /// The class that the gateway takes it for.
-    pub fn class(&self) -> Option<&'static str> {
-        None
+    /// The class that services take it for, which read what is under `payload`, too.
+    pub fn class(&self) -> Option<Class> {
+        self.says.as_ref().map(|says| Class::of(&says.claims, Reading::Merged))
     }
 
-    /// The same in a few words.
+    /// What it is, in a few words.
     pub fn class_words(&self) -> String {
-        self.class().map_or_else(|| "a token of no class".to_owned(), |class| format!("{class} token"))
+        let document = self.says.as_ref().and_then(|says| says.key.as_deref()).map(shown);
+        let document = document.map(|key| format!(" for document {key}")).unwrap_or_default();
+        match self.class() {
+            None => "a token that cannot be read".to_owned(),
+            Some(Class::Unknown) => format!("a token of no class that is known{document}"),
+            Some(Class::Partial) => format!("a piece of a browser's token, good for nothing{document}"),
+            Some(class) => format!("class {}{document}", class.name()),
+        }
     }
 
-    /// What it opens that is no request.
+    /// What it is for besides requests to the gateway's routes.
     pub fn elsewhere(&self) -> Option<&'static str> {
-        None
+        match self.class().filter(|_| self.fault.is_none())? {
+            Class::Open | Class::History => {
+                Some("an editor's socket shows it in its first packet, as `token`")
+            }
+            Class::Session => Some("an editor's socket shows it when it comes back, as `session`"),
+            Class::Insert => Some("an editor's socket shows it as `tokenDownload`, too"),
+            Class::Callback | Class::Download => {
+                Some("the Document Server shows it to an application, which checks it itself")
+            }
+            Class::Command
+            | Class::Convert
+            | Class::Builder
+            | Class::Print
+            | Class::Partial
+            | Class::Unknown => None,
+        }
     }
 }

@@ -48,7 +48,11 @@ pub fn signer(known: &mut Known, token: &str, now: SystemTime) -> Signer {
 fn has_signed(settings: &Settings, token: &str, now: SystemTime) -> bool {
     matches!(
         settings.verify(token, now),
-        Ok(_) | Err(TokenFault::Expired { .. } | TokenFault::NotYet { .. } | TokenFault::BadTime)
+        Ok(_)
+            | Err(TokenFault::Expired { .. }
+                | TokenFault::NotYet { .. }
+                | TokenFault::BadTime
+                | TokenFault::Ambiguous)
     )
 }
 

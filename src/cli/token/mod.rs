@@ -22,6 +22,8 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 
 use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
 use crate::config::{self, Env, Faults};
+use crate::live::{self, Snapshot};
+use crate::rules::policy::{HostRule, Mode, Rules};
 use crate::rules::route::Switches;
 use crate::rules::token::{Algorithm, Settings, VerifyingKey};
 use crate::secret::Secret;
@@ -108,6 +110,8 @@ struct Known {
     secret: Secret,
     /// Which routes are open.
     switches: Switches,
+    /// What a token must be made for, besides its signature.
+    rules: Rules,
     /// `https://host[:port][/path]`; `None` without a configuration.
     public: Option<String>,
     /// Fields and prefixes of integrators that have their own.
@@ -133,6 +137,7 @@ impl SecretArgs {
         let path = self.config.find(env).map_err(Trouble::Config)?;
         let loaded = config::load(&path, env, &tickets).map_err(Trouble::Config)?;
         let snapshot = loaded.snapshot;
+        let rules = rules_of(&snapshot);
         let public = snapshot.site.public.first().and_then(|url| url.forwarded_host().to_str().ok());
         let fields = snapshot.relay.integrators.iter().filter_map(|integrator| {
             let name = integrator.header.clone();
@@ -148,6 +153,7 @@ impl SecretArgs {
             public: public.map(|host| format!("https://{host}")),
             fields: fields.collect(),
             switches: snapshot.routes,
+            rules,
             secret: snapshot.relay.secret,
             tokens: snapshot.tokens,
         })
@@ -167,7 +173,35 @@ impl Known {
             header: AUTHORIZATION,
             prefix: "Bearer ".to_owned(),
         };
-        Ok(Self { tokens, secret, switches: Switches::default(), public: None, fields: Vec::new() })
+        Ok(Self {
+            tokens,
+            secret,
+            switches: Switches::default(),
+            rules: Rules::default(),
+            public: None,
+            fields: Vec::new(),
+        })
+    }
+}
+
+/// The rules of a configuration, as a running gateway has them.
+fn rules_of(snapshot: &Snapshot) -> Rules {
+    let in_brackets = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let integrators = &snapshot.relay.integrators;
+    let public = snapshot.site.public.iter().map(|url| url.host().to_owned());
+    let own = integrators.iter().map(|integrator| in_brackets(&integrator.host));
+    let named = integrators.iter().flat_map(|integrator| &integrator.hosts).map(|host| in_brackets(host));
+    Rules {
+        mode: match snapshot.mode {
+            live::Mode::Enforce => Mode::Enforce,
+            live::Mode::Observe => Mode::Observe,
+        },
+        backend_networks: snapshot.site.backend_networks.clone(),
+        hosts: public.chain(own).chain(named).collect(),
+        host_rule: match integrators.iter().any(|integrator| !integrator.hosts.is_empty()) {
+            true => HostRule::Refuse,
+            false => HostRule::Log,
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which routes a token opens: asked of the rules themselves, with a request for each route and each place for a token.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -8,8 +9,9 @@ use serde_json::json;
 
 use super::Known;
 use crate::rules::carrier::Carried;
+use crate::rules::objection::Objection;
 use crate::rules::path::canonical;
-use crate::rules::policy::{self, Refusal};
+use crate::rules::policy::{self, Caller, Refusal};
 use crate::rules::route::{self, Route};
 use crate::rules::table::{Access, Carrier, Closed};
 
@@ -22,8 +24,8 @@ pub struct Opening {
     pub sample: Sample,
     /// Where the token was; `None` where the route is closed whatever is shown.
     pub carrier: Option<Carrier>,
-    /// What the gateway would say.
-    pub answer: Result<(), Refusal>,
+    /// What the gateway would say; objections are what it would only log.
+    pub answer: Result<Vec<Objection>, Refusal>,
 }
 
 /// A request that carries a token.
@@ -56,11 +58,15 @@ pub fn ask(route: Route, known: &Known, token: &str, key: Option<&str>, now: Sys
     let carriers: &[Carrier] = match matched.access {
         Access::Token(carriers) => carriers,
         Access::Closed(Closed::Until(_)) => {
-            let answer = policy::check(&matched, &bare.method);
+            let answer = policy::check(&matched, &bare.method).map(|()| Vec::new());
             return vec![Opening { route, sample: bare.clone(), carrier: None, answer }];
         }
         _ => return Vec::new(),
     };
+    // Addresses are not the token's doing: whoever is asked about here stands where backends stand.
+    let networks = &known.rules.backend_networks;
+    let address = networks.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |network| network.addr());
+    let caller = Caller { address, now };
     let opening = |carrier: &Carrier| {
         let sample = bare.with(token, *carrier, known);
         let headers = sample.fields()?;
@@ -69,7 +75,8 @@ pub fn ask(route: Route, known: &Known, token: &str, key: Option<&str>, now: Sys
             query: sample.query.as_deref(),
             body: sample.body.as_deref().unwrap_or_default().as_bytes(),
         };
-        let answer = policy::admit_token(&matched, &sample.method, &carried, &known.tokens, now).map(|_| ());
+        let admitted = policy::admit(&matched, &sample.method, &carried, &known.tokens, &known.rules, caller);
+        let answer = admitted.map(|admitted| admitted.objections);
         Some(Opening { route, sample, carrier: Some(*carrier), answer })
     };
     carriers.iter().filter_map(opening).collect()
@@ -171,7 +178,7 @@ mod tests {
             assert_eq!(here.len(), wanted.len(), "{}", route.name());
             // Each found its token where the gateway looks: none is missing.
             for opening in here {
-                let reason = opening.answer.unwrap_err().reason();
+                let reason = opening.answer.as_ref().unwrap_err().reason();
                 assert_ne!(reason, "token_missing", "{} {:?}", route.name(), opening.carrier);
             }
         }
@@ -181,8 +188,11 @@ mod tests {
     fn closed_routes_are_named() {
         let known = known();
         let asked = ask_all(&known, &sign(&json!({"c": "version"})), Some("k"), at(NOW));
-        let closed: Vec<_> =
-            asked.iter().filter(|o| o.carrier.is_none()).map(|o| o.answer.unwrap_err().reason()).collect();
+        let closed: Vec<_> = asked
+            .iter()
+            .filter(|o| o.carrier.is_none())
+            .map(|o| o.answer.as_ref().unwrap_err().reason())
+            .collect();
         assert_eq!(closed, ["switched_off", "switched_off"]);
     }
 

@@ -9,13 +9,15 @@ use super::found::Lost;
 use super::guess::Signer;
 use super::openings::Opening;
 use super::{shown, times};
+use crate::rules::class::Class;
+use crate::rules::objection::Objection;
 use crate::rules::token::{Algorithm, TokenFault};
 
 /// What to do about a token that does not count.
 pub const fn cure(fault: TokenFault) -> &'static str {
     match fault {
         TokenFault::Missing => "sign the request; look at [jwt] header and prefix",
-        TokenFault::Ambiguous => "send one token, in one place",
+        TokenFault::Ambiguous => "send one token, in one place, and no claim of the name `__proto__`",
         TokenFault::Malformed => {
             "three parts of letters, digits, - and _ with two dots between; was it cut off, or broken by a line end?"
         }
@@ -151,12 +153,16 @@ fn algorithm(explained: &Explanation) -> String {
 }
 
 fn form(says: &Says, length: usize) -> String {
-    let form = if says.wrapped { "under `payload`, as in headers" } else { "flat, as in bodies" };
+    let form = if says.wrapped {
+        "under `payload`, as applications sign what goes into headers; editors' routes read flat ones only"
+    } else {
+        "flat"
+    };
     match length > LONGEST_IN_HEADER {
         true => format!(
             "{form}; too long for a header (over {LONGEST_IN_HEADER} characters): send it in the body"
         ),
-        false => format!("{form}; both forms are read in every place"),
+        false => form.to_owned(),
     }
 }
 
@@ -164,46 +170,56 @@ fn form(says: &Says, length: usize) -> String {
 fn opening_lines(explained: &Explanation, lines: &mut Lines) {
     let (open, refused): (Vec<_>, Vec<_>) =
         explained.openings.iter().partition(|opening| opening.answer.is_ok());
-    if open.is_empty() {
-        lines.add("opens", explained.elsewhere().unwrap_or("no route"));
-    } else if let Some(elsewhere) = explained.elsewhere() {
-        lines.add("opens", elsewhere);
-    }
-    let mut name = if open.is_empty() || explained.elsewhere().is_some() { "" } else { "opens" };
-    for (what, _) in grouped(&open) {
-        lines.add(name, &what);
+    let elsewhere = explained.elsewhere().map(str::to_owned);
+    let mut name = "opens";
+    for words in grouped(&open).into_iter().chain(elsewhere) {
+        lines.add(name, words.trim_end());
         name = "";
     }
+    if name == "opens" {
+        lines.add(name, "no route");
+    }
     // One reason for all of them stands above already.
-    if explained.fault.is_some() && open.is_empty() {
+    if explained.fault.is_some() {
         return;
     }
     let mut name = "refused";
-    for (what, reason) in grouped(&refused) {
-        lines.add(name, &format!("{what}  {reason}"));
+    for words in grouped(&refused) {
+        lines.add(name, &words);
         name = "";
     }
 }
 
-fn grouped(openings: &[&Opening]) -> Vec<(String, String)> {
+fn grouped(openings: &[&Opening]) -> Vec<String> {
     let mut rows: Vec<(&Opening, Vec<&str>, String)> = Vec::new();
     for opening in openings {
-        let reason = match opening.answer {
-            Ok(()) => String::new(),
-            Err(refusal) => format!("{}: {refusal}", refusal.reason()),
-        };
+        let why = why(opening);
         let carrier = opening.carrier.map(|carrier| carrier.name());
-        match rows.iter_mut().find(|(row, _, why)| row.route == opening.route && *why == reason) {
+        match rows.iter_mut().find(|(row, _, same)| row.route == opening.route && *same == why) {
             Some((_, carriers, _)) => carriers.extend(carrier),
-            None => rows.push((opening, carrier.into_iter().collect(), reason)),
+            None => rows.push((opening, carrier.into_iter().collect(), why)),
         }
     }
-    let row = |(opening, carriers, reason): (&Opening, Vec<&str>, String)| {
+    let row = |(opening, carriers, why): (&Opening, Vec<&str>, String)| {
         let method = opening.sample.method.as_str();
         let path = shown(&opening.sample.path);
-        (format!("{method:<4} {path:<33} {:<20}", carriers.join(", ")), reason)
+        format!("{method:<4} {path:<33} {:<20}  {why}", carriers.join(", "))
     };
     rows.into_iter().map(row).collect()
+}
+
+/// What speaks against a token on a route. Sentences name the carrier, which stands beside them; here it is left out.
+fn why(opening: &Opening) -> String {
+    let carrier = opening.carrier.map(|carrier| carrier.name()).unwrap_or_default();
+    let plain = |sentence: String| sentence.replace(&format!(" (found in: {carrier})"), "");
+    match &opening.answer {
+        Ok(objections) => {
+            let words =
+                objections.iter().map(|o| format!("logged as {}: {}", o.reason(), plain(o.to_string())));
+            words.collect::<Vec<_>>().join("; ")
+        }
+        Err(refusal) => format!("{}: {}", refusal.reason(), plain(refusal.to_string())),
+    }
 }
 
 /// For programs.
@@ -224,7 +240,7 @@ pub fn json(explained: &Explanation, now: SystemTime, leeway: Duration, claims: 
             "name": explained.algorithm,
             "allowed": explained.allowed.iter().map(|algorithm| algorithm.name()).collect::<Vec<_>>(),
         },
-        "class": explained.class(),
+        "class": explained.class().map(Class::name),
         "routes": explained.openings.iter().map(opening_json).collect::<Vec<_>>(),
     });
     if let (Some(says), Value::Object(fields)) = (&explained.says, &mut object) {
@@ -244,14 +260,17 @@ pub fn json(explained: &Explanation, now: SystemTime, leeway: Duration, claims: 
 }
 
 fn opening_json(opening: &Opening) -> Value {
+    let objections = opening.answer.as_deref().unwrap_or_default();
+    let logged: Vec<&str> = objections.iter().map(Objection::reason).collect();
     json!({
         "route": opening.route.name(),
         "method": opening.sample.method.as_str(),
         "path": opening.sample.path,
         "carrier": opening.carrier.map(|carrier| carrier.name()),
         "opens": opening.answer.is_ok(),
-        "reason": opening.answer.err().map(|refusal| refusal.reason()),
-        "detail": opening.answer.err().map(|refusal| refusal.to_string()),
+        "reason": opening.answer.as_ref().err().map(|refusal| refusal.reason()),
+        "detail": opening.answer.as_ref().err().map(ToString::to_string),
+        "logged": logged,
     })
 }
 

@@ -205,9 +205,13 @@ fn notes(args: &SignArgs, explained: &Explanation) -> Vec<String> {
     let ends = ends.map_or_else(|| "never expires".to_owned(), |exp| format!("valid until {}", utc(exp)));
     notes.push(format!("{}, {form}, {ends}", explained.class_words()));
     if let (Some(asked), Some(class)) = (args.class, explained.class())
-        && asked.name() != class
+        && asked.name() != class.name()
     {
-        notes.push(format!("asked for class {}, but the gateway takes it for {class}", asked.name()));
+        notes.push(format!(
+            "asked for class {}, but the gateway takes it for {}",
+            asked.name(),
+            class.name()
+        ));
     }
     if let Some(fault) = explained.fault {
         notes.push(format!("the gateway would refuse it: {}: {fault}", fault.reason()));
