@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::query::{self, QueryFault};
-use super::table::Carrier;
+use super::table::{Access, Carrier};
 use super::token::{Settings, TokenFault};
 
 /// The prefix of [`Carrier::Bearer`], fixed by the Document Server (S: DocService/sources/fileuploaderservice.js:95-111).
@@ -178,6 +178,61 @@ pub struct TokenField {
     pub name: HeaderName,
     /// What stands before the token.
     pub prefix: String,
+}
+
+/// The fields that may carry a token on routes of [`Carrier::Header`]: `[jwt]`'s first, then the integrators' own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenFields {
+    own: TokenField,
+    others: Vec<TokenField>,
+}
+
+impl TokenFields {
+    /// `[jwt]`'s field and those of the integrators, in their order; equal ones are looked at once.
+    pub fn new(own: TokenField, integrators: impl IntoIterator<Item = TokenField>) -> Self {
+        let mut others = Vec::new();
+        for field in integrators {
+            if field != own && !others.contains(&field) {
+                others.push(field);
+            }
+        }
+        Self { own, others }
+    }
+
+    /// Leaves at most one token in `headers`, in the field and behind the prefix that the Document Server knows, and says which
+    /// field it came in. To be called before a permit is asked for. The first field that holds one decides, as everywhere: a bad
+    /// one there is not rescued by a good one further on. Where the route has no [`Carrier::Header`], nothing is touched: an
+    /// editor's `Authorization` is not an application's. The work is one look-up for each field; only one token is copied.
+    pub fn settle(
+        &self,
+        headers: &mut HeaderMap,
+        access: Access,
+    ) -> Result<Option<&TokenField>, (TokenFault, Option<Carrier>)> {
+        let Access::Token(carriers) = access else { return Ok(None) };
+        if !carriers.contains(&Carrier::Header) {
+            return Ok(None);
+        }
+        let at_header = |fault| (fault, Some(Carrier::Header));
+        let mut found: Option<&TokenField> = None;
+        let mut surplus = Vec::new();
+        for field in std::iter::once(&self.own).chain(&self.others) {
+            if find_header(headers, &field.name, &field.prefix).map_err(at_header)?.is_none() {
+                continue;
+            }
+            match found {
+                None => found = Some(field),
+                Some(first) if first.name != field.name => surplus.push(&field.name),
+                Some(_) => {} // one field, two prefixes, of which one begins with the other
+            }
+        }
+        for name in surplus {
+            headers.remove(name);
+        }
+        if let Some(field) = found {
+            translate(headers, field, &self.own).map_err(at_header)?;
+        }
+        Ok(found)
+    }
 }
 
 /// Moves the token of the field `from` to the field `to`: an application's own name for it to the Document Server's, or back.

@@ -1,17 +1,21 @@
 //! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
 
 pub mod carrier;
+pub mod class;
 pub mod client;
 pub mod headers;
 pub mod host;
+pub mod objection;
 pub mod path;
 pub mod pick;
 pub mod policy;
+pub mod purpose;
 pub mod query;
 pub mod refusal;
 pub mod route;
 pub mod table;
 pub mod token;
+pub mod urlhost;
 
 #[cfg(test)]
 mod seeded;

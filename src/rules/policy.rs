@@ -1,15 +1,20 @@
 //! Who may pass. The answer is a [`Permit`], which only this file can make and which forwarding takes by value: what was not
 //! asked for here does not compile there.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::SystemTime;
 
 use hyper::Method;
 
 use super::carrier::Carried;
+use super::class::Class;
+use super::objection::Objection;
+use super::purpose::Shown;
 use super::route::{Matched, Route};
 use super::table::{Access, Carrier, Closed};
 use super::token::{Settings, TokenFault, Verified};
 
+pub use super::purpose::{HostRule, Mode, Rules};
 pub use super::refusal::Refusal;
 
 /// Leave to pass one request to the Document Server.
@@ -27,7 +32,7 @@ enum Proof {
     /// The route is open.
     Open,
     /// A token that holds.
-    Token(Verified, Carrier),
+    Token(Verified, Carrier, Class),
 }
 
 impl Permit {
@@ -45,7 +50,7 @@ impl Permit {
     pub fn verified(&self) -> Option<&Verified> {
         match &self.proof {
             Proof::Open => None,
-            Proof::Token(verified, _) => Some(verified),
+            Proof::Token(verified, ..) => Some(verified),
         }
     }
 
@@ -53,9 +58,40 @@ impl Permit {
     pub fn carrier(&self) -> Option<Carrier> {
         match &self.proof {
             Proof::Open => None,
-            Proof::Token(_, carrier) => Some(*carrier),
+            Proof::Token(_, carrier, _) => Some(*carrier),
         }
     }
+
+    /// What the token was made for.
+    pub fn class(&self) -> Option<Class> {
+        match &self.proof {
+            Proof::Open => None,
+            Proof::Token(_, _, class) => Some(*class),
+        }
+    }
+
+    /// Which secret signed the token: 0 is the present one, above are the previous.
+    pub fn secret_index(&self) -> Option<usize> {
+        self.verified().map(|verified| verified.secret_index)
+    }
+}
+
+/// A permit, and what spoke against it without refusing it.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Leave to pass.
+    pub permit: Permit,
+    /// What `mode = "enforce"`, or a list of hosts, would have refused: to be logged and counted. Almost always empty.
+    pub objections: Vec<Objection>,
+}
+
+/// What a request shows besides its token.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller {
+    /// The address of whoever asks, behind trusted proxies.
+    pub address: IpAddr,
+    /// When.
+    pub now: SystemTime,
 }
 
 /// Admits a request to an open route.
@@ -78,7 +114,28 @@ pub fn admit_socket(matched: &Matched<'_>, method: &Method) -> Result<Permit, Re
     }
 }
 
-/// Admits a request whose token holds, to a route that asks for one.
+/// Admits a request whose token holds and was made for this, to a route that asks for one.
+pub fn admit(
+    matched: &Matched<'_>,
+    method: &Method,
+    carried: &Carried<'_>,
+    settings: &Settings,
+    rules: &Rules,
+    caller: Caller,
+) -> Result<Admitted, Refusal> {
+    check(matched, method)?;
+    let Access::Token(carriers) = matched.access else { return Err(Refusal::WrongDoor) };
+    let (token, carrier) =
+        carried.find(carriers, settings).map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+    let verified = settings
+        .verify(&token, caller.now)
+        .map_err(|fault| Refusal::Token { fault, carrier: Some(carrier) })?;
+    let shown = Shown { claims: &verified.claims, carrier, key: matched.key, client: caller.address };
+    let (class, objections) = matched.rule.purpose.weigh(&shown, rules)?;
+    Ok(Admitted { permit: permit(matched, Proof::Token(verified, carrier, class)), objections })
+}
+
+/// [`admit`] with the strictest mode and neither networks nor hosts, for a caller that has no [`Rules`] at hand.
 pub fn admit_token(
     matched: &Matched<'_>,
     method: &Method,
@@ -86,14 +143,8 @@ pub fn admit_token(
     settings: &Settings,
     now: SystemTime,
 ) -> Result<Permit, Refusal> {
-    check(matched, method)?;
-    let Access::Token(carriers) = matched.access else { return Err(Refusal::WrongDoor) };
-    let (token, carrier) =
-        carried.find(carriers, settings).map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
-    let verified =
-        settings.verify(&token, now).map_err(|fault| Refusal::Token { fault, carrier: Some(carrier) })?;
-    // A token of the wrong class is turned away here, between signature and permit.
-    Ok(permit(matched, Proof::Token(verified, carrier)))
+    let caller = Caller { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), now };
+    admit(matched, method, carried, settings, &Rules::default(), caller).map(|admitted| admitted.permit)
 }
 
 /// What holds whoever asks: the path is served at all, and with this method. For the gateway's own paths and sockets, too.

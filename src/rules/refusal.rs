@@ -5,6 +5,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 
+use super::objection::Objection;
 use super::path::PathFault;
 use super::table::{Carrier, Methods, RefusalShape, Switch};
 use super::token::TokenFault;
@@ -31,6 +32,8 @@ pub enum Refusal {
         /// Where it was, if there was one.
         carrier: Option<Carrier>,
     },
+    /// The token holds, and is not for this.
+    Objected(Objection),
     /// The request names a host that is not ours (or not this connection's).
     Misdirected,
     /// The body is larger than what is read for a token.
@@ -40,7 +43,7 @@ pub enum Refusal {
 }
 
 /// Every name that [`Refusal::reason`] can give: label values that exist from the start.
-pub const REASONS: [&str; 28] = [
+pub const REASONS: [&str; 32] = [
     "path_not_absolute",
     "path_broken_escape",
     "path_forbidden_escape",
@@ -66,6 +69,10 @@ pub const REASONS: [&str; 28] = [
     "token_bad_time",
     "token_expired",
     "token_not_yet",
+    "class_not_allowed",
+    "key_mismatch",
+    "host_not_allowed",
+    "backend_address",
     "misdirected_host",
     "body_too_large",
     "wrong_door",
@@ -93,6 +100,7 @@ impl Refusal {
             Self::KeyInvalid => "key_invalid",
             Self::Method(_) => "method_not_allowed",
             Self::Token { fault, .. } => fault.reason(),
+            Self::Objected(objection) => objection.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
             Self::WrongDoor => "wrong_door",
@@ -104,7 +112,7 @@ impl Refusal {
         match self {
             Self::Path(_) => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
-            Self::KeyInvalid | Self::Token { .. } => StatusCode::FORBIDDEN,
+            Self::KeyInvalid | Self::Token { .. } | Self::Objected(_) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -121,14 +129,18 @@ impl Refusal {
             (Self::Token { fault: TokenFault::Expired { .. }, .. }, RefusalShape::Command) => {
                 ok("application/json", r#"{"error":7}"#)
             }
-            (Self::Token { .. }, RefusalShape::Command) => ok("application/json", r#"{"error":6}"#),
-            (Self::Token { .. }, RefusalShape::ConvertXml) if !accept.is_some_and(accepts_json) => {
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::Command) => {
+                ok("application/json", r#"{"error":6}"#)
+            }
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::ConvertXml)
+                if !accept.is_some_and(accepts_json) =>
+            {
                 ok("text/xml; charset=UTF-8", CONVERT_XML)
             }
-            (Self::Token { .. }, RefusalShape::Convert | RefusalShape::ConvertXml) => {
+            (Self::Token { .. } | Self::Objected(_), RefusalShape::Convert | RefusalShape::ConvertXml) => {
                 ok("application/json; charset=UTF-8", r#"{"error":-8}"#)
             }
-            (Self::Token { .. } | Self::KeyInvalid, RefusalShape::Forbidden) => Answer {
+            (Self::Token { .. } | Self::Objected(_) | Self::KeyInvalid, RefusalShape::Forbidden) => Answer {
                 status: StatusCode::FORBIDDEN,
                 content_type: "text/plain; charset=utf-8",
                 body: Cow::Borrowed("Forbidden"),
@@ -175,6 +187,7 @@ impl fmt::Display for Refusal {
                 write!(f, "{fault} (looked in: {})", carrier.name())
             }
             Self::Token { fault, carrier: None } => fault.fmt(f),
+            Self::Objected(objection) => objection.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
             Self::WrongDoor => f.write_str("the gateway asked its own rules in the wrong way"),

@@ -2,6 +2,8 @@
 
 use hyper::Method;
 
+use super::class::{Class, Reading};
+use super::purpose::{Door, Purpose};
 use super::route::Route;
 
 /// All that is fixed about a route.
@@ -15,6 +17,8 @@ pub struct Rule {
     pub methods: Methods,
     /// Who may pass.
     pub access: Access,
+    /// What a token must be made for.
+    pub purpose: Purpose,
     /// What happens to a request's body.
     pub body: BodyRule,
     /// What a refusal looks like.
@@ -230,6 +234,7 @@ const fn row(route: Route, name: &'static str, methods: Methods, access: Access)
         name,
         methods,
         access,
+        purpose: Purpose::NONE,
         body,
         refusal: RefusalShape::Gateway,
         patience: Patience::Ordinary,
@@ -256,6 +261,14 @@ const fn own(route: Route, name: &'static str, own: Own) -> Rule {
 const fn token(route: Route, name: &'static str, methods: Methods, carriers: &'static [Carrier]) -> Rule {
     let (body, refusal) = (BodyRule::Stream, RefusalShape::Forbidden);
     Rule { body, refusal, ..row(route, name, methods, Access::Token(carriers)) }
+}
+
+const fn for_browsers(takes: &'static [Class], rule: Rule) -> Rule {
+    Rule { purpose: Purpose::browser(takes), ..rule }
+}
+
+const fn for_backends(takes: &'static [Class], rule: Rule) -> Rule {
+    Rule { purpose: Purpose::backend(takes), ..rule }
 }
 
 const fn inspected(route: Route, name: &'static str, methods: Methods, refusal: RefusalShape) -> Rule {
@@ -287,21 +300,26 @@ pub(super) const TABLE: [Rule; Route::COUNT] = [
     open(Route::CacheFiles, "cache_files"),
     // Browsers with a token.
     Rule { body: BodyRule::Stream, ..row(Route::Socket, "socket", Methods::Socket, Access::Socket) },
-    token(Route::Upload, "upload", Methods::Write, &[Carrier::Bearer, Carrier::Query]),
-    token(Route::DownloadAs, "downloadas", Methods::Write, &[Carrier::CmdDownload]),
-    long(token(Route::SaveFile, "savefile", Methods::Write, &[Carrier::CmdSession])),
-    Rule { body: BodyRule::None, ..token(Route::PrintFile, "printfile", Methods::Read, &[Carrier::Query]) },
-    inspected(Route::DownloadFile, "downloadfile", Methods::ReadWrite, RefusalShape::Forbidden),
+    for_browsers(&[Class::Session], token(Route::Upload, "upload", Methods::Write, &[Carrier::Bearer, Carrier::Query])),
+    for_browsers(&[Class::Session, Class::Insert], token(Route::DownloadAs, "downloadas", Methods::Write, &[Carrier::CmdDownload])),
+    for_browsers(&[Class::Session], long(token(Route::SaveFile, "savefile", Methods::Write, &[Carrier::CmdSession]))),
+    for_browsers(&[Class::Print], Rule { body: BodyRule::None, ..token(Route::PrintFile, "printfile", Methods::Read, &[Carrier::Query]) }),
+    Rule {
+        purpose: Purpose { takes: &[Class::Open, Class::History, Class::Insert], reading: Reading::Merged, door: Door::Browser },
+        ..inspected(Route::DownloadFile, "downloadfile", Methods::ReadWrite, RefusalShape::Forbidden)
+    },
     // Backends with a token.
-    long(inspected(Route::CommandService, "command_service", Methods::ReadWrite, RefusalShape::Command)),
-    long(inspected(Route::Command, "command", Methods::Write, RefusalShape::Command)),
-    long(inspected(Route::ConvertService, "convert_service", Methods::ReadWrite, RefusalShape::ConvertXml)),
-    long(inspected(Route::Converter, "converter", Methods::Write, RefusalShape::Convert)),
+    for_backends(&[Class::Command], long(inspected(Route::CommandService, "command_service", Methods::ReadWrite, RefusalShape::Command))),
+    for_backends(&[Class::Command], long(inspected(Route::Command, "command", Methods::Write, RefusalShape::Command))),
+    for_backends(&[Class::Convert], long(inspected(Route::ConvertService, "convert_service", Methods::ReadWrite, RefusalShape::ConvertXml))),
+    for_backends(&[Class::Convert], long(inspected(Route::Converter, "converter", Methods::Write, RefusalShape::Convert))),
     Rule {
         access: Access::Closed(Closed::Until(Switch::DocBuilder)),
+        purpose: Purpose { door: Door::Builder, ..Purpose::backend(&[Class::Builder]) },
         ..long(inspected(Route::DocBuilder, "docbuilder", Methods::Write, RefusalShape::Convert))
     },
-    Rule { refusal: RefusalShape::Forbidden, ..until(Route::AiProxy, "ai_proxy", Switch::AiProxy) },
+    // The Document Server itself takes any text for a token here (S: aiProxyHandler.js:170-171).
+    for_browsers(&[Class::Session], Rule { refusal: RefusalShape::Forbidden, ..until(Route::AiProxy, "ai_proxy", Switch::AiProxy) }),
     until(Route::Hosting, "hosting", Switch::Wopi),
     // No token at all, even with WOPI on (S: converterservice.js:495-622): a converter for everyone is nobody's wish.
     closed(Route::ConvertTo, "convert_to"),
