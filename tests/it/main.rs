@@ -7,3 +7,4 @@ mod forwarding;
 mod layout;
 mod readme;
 mod rig;
+mod token_cli;

@@ -257,3 +257,83 @@ fn with<const N: usize>(mut claims: Value, more: [(&str, Option<&str>); N]) -> V
     }
     claims
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::guess::tests::{NOW, at};
+    use super::*;
+    use crate::rules::class::{Class, Reading};
+
+    fn pieces(written: &[(&str, &str)]) -> Pieces {
+        let mut pieces = Pieces::default();
+        for (name, text) in written {
+            let text = Some((*text).to_owned());
+            match *name {
+                "key" => pieces.key = text,
+                "url" => pieces.url = text,
+                "callback-url" => pieces.callback_url = text,
+                "user" => pieces.user = text,
+                "mode" => pieces.mode = text,
+                "output-type" => pieces.output_type = text,
+                "file-type" => pieces.file_type = text,
+                "c" => pieces.c = text,
+                other => panic!("{other}"),
+            }
+        }
+        pieces
+    }
+
+    #[test]
+    fn every_kind_is_taken_for_its_class() {
+        let (key, url) = (("key", "k"), ("url", "https://a.example/x/b.docx"));
+        let table: [(Kind, &[(&str, &str)]); 16] = [
+            (Kind::Open, &[key, url]),
+            (
+                Kind::Open,
+                &[key, url, ("mode", "view"), ("user", "Ann"), ("callback-url", "https://a.example/c")],
+            ),
+            (Kind::History, &[key, url]),
+            (Kind::Insert, &[url]),
+            (Kind::Insert, &[url, ("c", "compare")]),
+            (Kind::Insert, &[("url", "https://a.example/x"), ("file-type", "png"), ("c", "change")]),
+            (Kind::Command, &[("c", "version")]),
+            (Kind::Command, &[("c", "forcesave"), key]),
+            (Kind::Convert, &[url, ("output-type", "pdf")]),
+            (Kind::Convert, &[url, key, ("output-type", "pdf")]),
+            (Kind::Builder, &[url]),
+            (Kind::Session, &[key, ("user", "Ann")]),
+            (Kind::Print, &[key]),
+            (Kind::Callback, &[key]),
+            (Kind::Callback, &[key, url, ("user", "Ann")]),
+            (Kind::Download, &[url]),
+        ];
+        for (kind, written) in table {
+            let mut claims = pieces(written).claims(kind, at(NOW)).unwrap();
+            if kind == Kind::Download {
+                claims = json!({ "payload": claims });
+            }
+            assert_eq!(Class::of(&claims, Reading::Merged).name(), kind.name(), "{claims}");
+        }
+        // Whoever adds a class finds the flags that make it.
+        for class in Class::ALL {
+            let kind = Kind::value_variants().iter().any(|kind| kind.name() == class.name());
+            assert!(kind || matches!(class, Class::Partial | Class::Unknown), "{}", class.name());
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_out_of_place_is_said() {
+        let url = ("url", "https://a.example/b.docx");
+        let table: [(Kind, &[(&str, &str)], &str); 5] = [
+            (Kind::Open, &[url], "--class open needs --key"),
+            (Kind::Command, &[], "--class command needs --c"),
+            (Kind::Print, &[("key", "k"), url], "--url has no place in a token of class print"),
+            (Kind::Convert, &[("url", "https://a.example/b"), ("output-type", "pdf")], "--file-type"),
+            (Kind::Convert, &[("url", "https://a.example"), ("output-type", "pdf")], "--file-type"),
+        ];
+        for (kind, written, words) in table {
+            let fault = pieces(written).claims(kind, at(NOW)).unwrap_err();
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+}

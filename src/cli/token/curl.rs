@@ -142,7 +142,83 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::explain::explain;
+    use super::super::found::Found;
+    use super::super::guess::tests::{NOW, at, known, sign};
     use super::*;
+
+    fn line_for(claims: &Value, callback_url: Option<&str>) -> Result<String, String> {
+        let mut known = known();
+        known.public = Some("https://office.example:8443/x".to_owned());
+        known.tokens.header = hyper::header::HeaderName::from_static("authorizationjwt");
+        known.tokens.prefix = "JWT ".to_owned();
+        let token = sign(claims);
+        let found = Found { token: token.clone(), from: String::new(), note: None };
+        let explained = explain(&found, &mut known, at(NOW));
+        line(&token, &explained, callback_url, &known).map(|line| line.replace(&token, "TOKEN"))
+    }
+
+    #[test]
+    fn carriers_headers_and_prefixes_are_those_of_the_route() {
+        let json = "-H 'Content-Type: application/json'";
+        let at = "https://office.example:8443/x";
+        let session = json!({"document": {"key": "k"}, "editorConfig": {"ds_sessionTimeConnect": 1}});
+        let url = "https://a.example/it's.docx";
+        let table = [
+            (
+                json!({"c": "version"}),
+                format!("curl -sS -X POST {json} -d '{{\"token\":\"TOKEN\"}}' '{at}/command'"),
+            ),
+            (
+                json!({"payload": {"c": "version"}}),
+                format!("curl -sS -X POST -H 'Authorizationjwt: JWT TOKEN' {json} -d '{{}}' '{at}/command'"),
+            ),
+            (
+                json!({"url": url, "outputtype": "pdf"}),
+                format!("curl -sS -X POST {json} -d '{{\"token\":\"TOKEN\"}}' '{at}/converter'"),
+            ),
+            (
+                session,
+                format!(
+                    "curl -sS -X POST -H 'Authorization: Bearer TOKEN' -H 'Content-Type: image/png' --data-binary @image.png '{at}/upload/k'"
+                ),
+            ),
+            (
+                json!({"document": {"key": "k"}}),
+                format!("curl -sS '{at}/printfile/k/document.pdf?token=TOKEN'"),
+            ),
+            (
+                json!({"document": {"key": "k", "url": url}}),
+                format!("curl -sS -X POST {json} -d '{{\"token\":\"TOKEN\"}}' '{at}/downloadfile/k'"),
+            ),
+            (
+                json!({"payload": {"url": url}}),
+                r"curl -sS -H 'Authorizationjwt: JWT TOKEN' 'https://a.example/it'\''s.docx'".to_owned(),
+            ),
+            (
+                json!({"key": "k", "status": 1}),
+                format!("curl -sS -X POST {json} -d '{{\"token\":\"TOKEN\"}}' 'https://a.example/save?x=1'"),
+            ),
+        ];
+        for (claims, expected) in table {
+            assert_eq!(line_for(&claims, Some("https://a.example/save?x=1")), Ok(expected), "{claims}");
+        }
+    }
+
+    #[test]
+    fn what_opens_nothing_has_no_command_line() {
+        for (claims, words) in [
+            (json!({"async": true, "url": "https://a.example/b"}), "no route"),
+            (json!({"x": 1}), "no route"),
+            (json!({"c": "version", "exp": 1}), "no route"),
+            (json!({"key": "k", "status": 1}), "--callback-url"),
+        ] {
+            let fault = line_for(&claims, None).unwrap_err();
+            assert!(fault.contains(words), "{claims}: {fault}");
+        }
+    }
 
     #[test]
     fn a_shell_reads_one_word() {

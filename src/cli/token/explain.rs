@@ -4,7 +4,6 @@ use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hyper::Uri;
 use serde_json::Value;
 
 use super::found::Found;
@@ -14,6 +13,7 @@ use super::times::{self, Stamp};
 use super::{Known, shown};
 use crate::rules::class::{self, Class, Reading};
 use crate::rules::token::{Algorithm, TokenFault};
+use crate::rules::urlhost::{self, ShownHost};
 
 /// A longer header token is cut down by the Document Server itself (canvasservice.js:952-961), and its nginx refuses lines
 /// from 8 KiB on.
@@ -38,6 +38,8 @@ pub struct Explanation {
     pub allowed: Vec<Algorithm>,
     /// What it says, signed or not; `None` if it cannot be read.
     pub says: Option<Says>,
+    /// Networks that backends must call from; empty: any.
+    pub networks: Vec<String>,
     /// What every route would answer.
     pub openings: Vec<Opening>,
 }
@@ -74,6 +76,7 @@ pub fn explain(found: &Found, known: &mut Known, now: SystemTime) -> Explanation
         signer,
         algorithm: named_algorithm(token),
         allowed: known.tokens.algorithms.clone(),
+        networks: known.rules.backend_networks.iter().map(ToString::to_string).collect(),
         openings: openings::ask_all(known, token, key, now),
         says,
     }
@@ -97,7 +100,7 @@ fn says(claims: Value) -> Says {
     let merged = class::merged(&claims);
     let key = merged.pointer("/document/key").or_else(|| merged.get("key")).and_then(Value::as_str);
     let mut hosts = Vec::new();
-    gather_hosts(&merged, "", 6, &mut hosts);
+    gather_hosts(&claims, "", 6, &mut hosts);
     Says {
         times: times::stamps(&claims),
         wrapped: claims.get("payload").is_some_and(Value::is_object),
@@ -135,15 +138,14 @@ fn gather_hosts(value: &Value, place: &str, depth: usize, hosts: &mut Vec<(Strin
     }
 }
 
-/// `host[:port]` of a URL, without whoever stands before an `@`.
+/// `host[:port]` of what looks like a URL, as the rules read it.
 fn host(text: &str) -> Option<String> {
-    let scheme = text.split_once("://")?.0;
-    if !["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
+    if !text.contains("://") {
         return None;
     }
-    let uri: Uri = text.split(['?', '#']).next()?.parse().ok()?;
-    let host = uri.host()?;
-    Some(shown(&uri.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))))
+    let Some(authority) = urlhost::of(text) else { return Some("no plain http or https URL".to_owned()) };
+    let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}{port}", ShownHost::new(authority.host).as_str()))
 }
 
 /// Names of claims, those inside objects in braces: `document{key,url}`.

@@ -156,20 +156,19 @@ pub mod tests {
     #[test]
     fn spoilt_copies_are_recognised() {
         let secret = "ab12cd34ab12cd34ab12cd34ab12cd34";
-        let table: [(&[u8], &str); 8] = [
-            (b"ab12cd34ab12cd34ab12cd34ab12cd34\n", "line break"),
-            (b"ab12cd34ab12cd34ab12cd34ab12cd34\r\n", "CR LF"),
-            (b"ab12cd34ab12cd34ab12cd34ab12cd34 ", "ends with a space"),
-            (b"\"ab12cd34ab12cd34ab12cd34ab12cd34\"", "quotes"),
-            (b"AB12CD34AB12CD34AB12CD34AB12CD34", "upper case"),
-            (b"\xab\x12\xcd\x34\xab\x12\xcd\x34\xab\x12\xcd\x34\xab\x12\xcd\x34", "hexadecimal"),
-            (&STANDARD.decode(secret).unwrap(), "decodes the secret from base64"),
-            (STANDARD.encode(secret).as_bytes(), "encodes the secret in base64"),
-        ]
-        .map(|(secret, words)| (secret.to_vec().leak() as &[u8], words));
+        let table = [
+            (format!("{secret}\n").into_bytes(), "line break"),
+            (format!("{secret}\r\n").into_bytes(), "CR LF"),
+            (format!("{secret} ").into_bytes(), "ends with a space"),
+            (format!("\"{secret}\"").into_bytes(), "quotes"),
+            (secret.to_uppercase().into_bytes(), "upper case"),
+            (from_hex(secret.as_bytes()).unwrap(), "hexadecimal"),
+            (STANDARD.decode(secret).unwrap(), "decodes the secret from base64"),
+            (STANDARD.encode(secret).into_bytes(), "encodes the secret in base64"),
+        ];
         for (copy, words) in table {
             let mut known = Known::alone(Secret::new(secret.into()), "a test").ok().unwrap();
-            let token = sign_as(&json!({}), copy);
+            let token = sign_as(&json!({}), &copy);
             match signer(&mut known, &token, at(NOW)) {
                 Signer::Nearly(how) => assert!(how.contains(words), "{how}"),
                 other => panic!("{words}: {other:?}"),

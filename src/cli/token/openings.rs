@@ -9,11 +9,11 @@ use serde_json::json;
 
 use super::Known;
 use crate::rules::carrier::Carried;
-use crate::rules::objection::Objection;
+use crate::rules::objection::{Ground, Objection};
 use crate::rules::path::canonical;
 use crate::rules::policy::{self, Caller, Refusal};
 use crate::rules::route::{self, Route};
-use crate::rules::table::{Access, Carrier, Closed};
+use crate::rules::table::{Access, Carrier};
 
 /// One route, asked with the token in one place.
 #[derive(Debug)]
@@ -50,19 +50,20 @@ pub fn ask_all(known: &Known, token: &str, key: Option<&str>, now: SystemTime) -
 
 /// Asks one route in each of its carriers.
 pub fn ask(route: Route, known: &Known, token: &str, key: Option<&str>, now: SystemTime) -> Vec<Opening> {
-    let Some(path) = path_of(route, key.unwrap_or("key")) else { return Vec::new() };
+    let key = key.filter(|key| !key.is_empty()).unwrap_or("key");
+    let Some(path) = path_of(route, &encoded(key)) else { return Vec::new() };
     let method = if route.rule().methods.allow(&Method::POST) { Method::POST } else { Method::GET };
     let bare = Sample { method, path, header: None, query: None, body: None };
-    let Ok(canonical) = canonical(&bare.path) else { return Vec::new() };
-    let matched = route::find(&canonical, known.switches);
-    let carriers: &[Carrier] = match matched.access {
-        Access::Token(carriers) => carriers,
-        Access::Closed(Closed::Until(_)) => {
-            let answer = policy::check(&matched, &bare.method).map(|()| Vec::new());
-            return vec![Opening { route, sample: bare.clone(), carrier: None, answer }];
-        }
-        _ => return Vec::new(),
+    let closed = |refusal| vec![Opening { route, sample: bare.clone(), carrier: None, answer: Err(refusal) }];
+    let canonical = match canonical(&bare.path) {
+        Ok(canonical) => canonical,
+        Err(fault) => return closed(Refusal::Path(fault)),
     };
+    let matched = route::find(&canonical, known.switches);
+    if let Err(refusal) = policy::check(&matched, &bare.method) {
+        return closed(refusal);
+    }
+    let Access::Token(carriers) = matched.access else { return Vec::new() };
     // Addresses are not the token's doing: whoever is asked about here stands where backends stand.
     let networks = &known.rules.backend_networks;
     let address = networks.first().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |network| network.addr());
@@ -76,7 +77,11 @@ pub fn ask(route: Route, known: &Known, token: &str, key: Option<&str>, now: Sys
             body: sample.body.as_deref().unwrap_or_default().as_bytes(),
         };
         let admitted = policy::admit(&matched, &sample.method, &carried, &known.tokens, &known.rules, caller);
-        let answer = admitted.map(|admitted| admitted.objections);
+        let mut answer = admitted.map(|admitted| admitted.objections);
+        if let Ok(objections) = &mut answer {
+            // Without a configuration no host is known, which is no fault of the token.
+            objections.retain(|o| known.public.is_some() || !matches!(o.ground, Ground::Host { .. }));
+        }
         Some(Opening { route, sample, carrier: Some(*carrier), answer })
     };
     carriers.iter().filter_map(opening).collect()
@@ -194,6 +199,24 @@ mod tests {
             .map(|o| o.answer.as_ref().unwrap_err().reason())
             .collect();
         assert_eq!(closed, ["switched_off", "switched_off"]);
+    }
+
+    #[test]
+    fn a_key_that_no_path_may_hold_is_refused_as_such() {
+        let known = known();
+        let token = sign(&json!({"document": {"key": "x"}}));
+        let asked = |key| -> Vec<_> {
+            let asked = ask(Route::PrintFile, &known, &token, Some(key), at(NOW));
+            asked
+                .iter()
+                .map(|opening| opening.answer.as_ref().map_err(|r| r.reason()).map(Vec::len))
+                .collect()
+        };
+        assert_eq!(asked("x"), [Ok(0)]);
+        assert_eq!(asked("y"), [Err("key_mismatch")]);
+        assert_eq!(asked("a b"), [Err("key_invalid")]);
+        assert_eq!(asked("a/b"), [Err("path_forbidden_escape")]);
+        assert_eq!(asked(""), [Err("key_mismatch")]);
     }
 
     #[test]

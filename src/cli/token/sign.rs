@@ -26,13 +26,13 @@ use crate::secret::Secret;
 #[command(group = ArgGroup::new("what").required(true).args(["claims", "class"]))]
 pub struct SignArgs {
     /// The claims: a file, - for stdin, or the JSON itself
-    #[arg(long, value_name = "FILE|-|JSON", conflicts_with = "pieces")]
+    #[arg(long, value_name = "FILE|-|JSON", conflicts_with = "Pieces")]
     claims: Option<String>,
     /// What the token is for; the flags below fill it
     #[arg(long, value_enum)]
     class: Option<Kind>,
     #[command(flatten)]
-    pieces: PiecesGroup,
+    pieces: Pieces,
     /// How long it is valid: 5m, 2h, 30d, or never [default: 5m for backends and callbacks, 1h for what browsers hold]
     #[arg(long, value_name = "DURATION", value_parser = expires)]
     expires: Option<Expires>,
@@ -47,14 +47,6 @@ pub struct SignArgs {
     curl: bool,
     #[command(flatten)]
     secret: SecretArgs,
-}
-
-/// [`Pieces`], as one group that `--claims` excludes.
-#[derive(Debug, Clone, Args)]
-#[group(id = "pieces", multiple = true)]
-struct PiecesGroup {
-    #[command(flatten)]
-    pieces: Pieces,
 }
 
 /// `--expires`.
@@ -108,7 +100,7 @@ fn make(args: &SignArgs, known: &mut Known, claims: Value, now: SystemTime) -> R
     let explained = explain(&found, known, now);
     let notes = notes(args, &explained);
     let line = match args.curl {
-        true => curl::line(&found.token, &explained, args.pieces.pieces.callback_url.as_deref(), known)
+        true => curl::line(&found.token, &explained, args.pieces.callback_url.as_deref(), known)
             .map_err(Trouble::Usage)?,
         false => found.token,
     };
@@ -119,7 +111,7 @@ impl SignArgs {
     fn claims(&self, now: SystemTime) -> Result<Value, Trouble> {
         let Some(written) = &self.claims else {
             let kind = self.class.ok_or_else(|| Trouble::usage("either --class or --claims"))?;
-            return self.pieces.pieces.claims(kind, now).map_err(Trouble::Usage);
+            return self.pieces.claims(kind, now).map_err(Trouble::Usage);
         };
         let text = match written.trim_start() {
             "-" => {

@@ -44,7 +44,11 @@ impl Stamp {
             When::At(seconds) => seconds,
         };
         let apart = seconds - since_1970(now);
-        let far = if apart < 0.0 { format!("{} ago", short(-apart)) } else { format!("in {}", short(apart)) };
+        let far = match apart {
+            past if past <= -1.0 => format!("{} ago", short(-past)),
+            future if future >= 1.0 => format!("in {}", short(future)),
+            _ => "now".to_owned(),
+        };
         let within = match self.name {
             "exp" => apart <= 0.0 && -apart < leeway.as_secs_f64(),
             "nbf" => apart > 0.0 && apart <= leeway.as_secs_f64(),
@@ -68,7 +72,7 @@ impl Stamp {
             When::NoNumber => json!({ "fault": "is no number" }),
             When::At(seconds) => {
                 let apart = (seconds - since_1970(now)).round();
-                json!({ "seconds": seconds, "utc": utc(seconds), "in_seconds": apart })
+                json!({ "seconds": whole(seconds), "utc": utc(seconds), "in_seconds": whole(apart) })
             }
         }
     }
@@ -81,6 +85,13 @@ pub fn to_json(stamps: &[Stamp], now: SystemTime, leeway: Duration) -> Value {
     object.insert("now".into(), utc(since_1970(now)).into());
     object.insert("leeway_seconds".into(), leeway.as_secs().into());
     Value::Object(object)
+}
+
+/// Without `.0` where there is no fraction.
+fn whole(number: f64) -> Value {
+    /// Up to here every whole number has a place of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if number.fract() == 0.0 && number.abs() < EXACT { (number as i64).into() } else { number.into() }
 }
 
 /// Whole seconds, as the rules count them.
@@ -164,9 +175,9 @@ mod tests {
             ),
             (
                 json!({"exp": 1e15, "iat": NOW}),
-                "1e15 s since 1970, in 31688030y50d",
+                "1e15 s since 1970, in 31688030y337d",
                 "none",
-                "2026-11-22T04:00:21Z, in 0s",
+                "2026-11-22T04:00:21Z, now",
             ),
         ];
         for (claims, exp, nbf, iat) in table {
