@@ -222,7 +222,9 @@ impl TokenFields {
             match found {
                 None => found = Some(field),
                 Some(first) if first.name != field.name => surplus.push(&field.name),
-                Some(_) => {} // one field, two prefixes, of which one begins with the other
+                // One field and two prefixes, one of which begins with the other: the longer one, since no token holds a space.
+                Some(first) if first.prefix.len() < field.prefix.len() => found = Some(field),
+                Some(_) => {}
             }
         }
         for name in surplus {
@@ -438,5 +440,109 @@ mod tests {
         twice.append("authorizationjwt", "Bearer a".parse().unwrap());
         twice.append("authorizationjwt", "Bearer b".parse().unwrap());
         assert_eq!(translate(&mut twice, &theirs, &ours), Err(TokenFault::Ambiguous));
+    }
+
+    #[test]
+    fn whatever_field_it_came_in_one_token_goes_on() {
+        let field = |name: &'static str, prefix: &str| TokenField {
+            name: HeaderName::from_static(name),
+            prefix: prefix.to_owned(),
+        };
+        let fields = TokenFields::new(
+            field("authorization", "Bearer "),
+            [
+                field("authorizationjwt", "Bearer "),
+                field("authorization", "Bearer "),
+                field("authorization", "JWT "),
+                field("x-token", ""),
+                field("authorizationjwt", "Bearer "),
+            ],
+        );
+        assert_eq!(fields.others.len(), 3, "equal ones are looked at once");
+        // Before, which field carried it (0 is [jwt]'s), after.
+        let table = [
+            ("accept: a", None, "accept: a"),
+            ("authorization: Bearer a", Some(0), "authorization: Bearer a"),
+            ("authorizationjwt: Bearer a", Some(1), "authorization: Bearer a"),
+            ("authorization: JWT a", Some(2), "authorization: Bearer a"),
+            ("x-token: a", Some(3), "authorization: Bearer a"),
+            ("authorization: Basic a", None, "authorization: Basic a"),
+            ("authorization: Basic a|authorizationjwt: Bearer b", Some(1), "authorization: Bearer b"),
+            // The first decides, and no second token goes on.
+            ("authorization: Bearer a|authorizationjwt: Bearer b", Some(0), "authorization: Bearer a"),
+            ("authorizationjwt: Bearer b|x-token: c", Some(1), "authorization: Bearer b"),
+            (
+                "authorization: JWT a|authorizationjwt: Bearer b|x-token: c",
+                Some(1),
+                "authorization: Bearer b",
+            ),
+            ("x-token: c|authorization: Bearer a", Some(0), "authorization: Bearer a"),
+            // What is no token there stays; nobody reads it as one.
+            (
+                "authorization: Bearer a|authorizationjwt: JWT b",
+                Some(0),
+                "authorization: Bearer a|authorizationjwt: JWT b",
+            ),
+            ("authorization: Bearer |x-token: c", Some(3), "authorization: Bearer c"),
+        ];
+        let read = |text: &str| {
+            let pairs = text.split('|').filter_map(|line| line.split_once(": "));
+            pairs.map(|(n, v)| (n.parse::<HeaderName>().unwrap(), v.parse().unwrap())).collect::<HeaderMap>()
+        };
+        let access = Access::Token(&[Carrier::Body, Carrier::Header]);
+        for (before, carried, after) in table {
+            let mut headers = read(before);
+            let all = [&fields.own].into_iter().chain(&fields.others).collect::<Vec<_>>();
+            let found = fields.settle(&mut headers, access);
+            assert_eq!(found, Ok(carried.map(|at: usize| all[at])), "{before}");
+            assert_eq!(headers, read(after), "{before}");
+            let again = fields.settle(&mut headers, access).unwrap().cloned();
+            assert_eq!(
+                (again, headers),
+                (carried.map(|_| fields.own.clone()), read(after)),
+                "twice: {before}"
+            );
+        }
+        for twice in ["authorization", "authorizationjwt", "x-token"] {
+            let mut headers = read("authorization: Bearer a");
+            headers.append(twice, "Bearer a".parse().unwrap());
+            headers.append(twice, "Bearer b".parse().unwrap());
+            let fault = fields.settle(&mut headers, access);
+            assert_eq!(fault, Err((TokenFault::Ambiguous, Some(Carrier::Header))), "{twice}");
+        }
+    }
+
+    #[test]
+    fn an_editors_own_fields_are_left_alone() {
+        let field =
+            |name: &'static str| TokenField { name: HeaderName::from_static(name), prefix: "Bearer ".into() };
+        let fields = TokenFields::new(field("authorizationjwt"), [field("authorization")]);
+        for access in [
+            Access::Token(&[Carrier::Bearer, Carrier::Query]),
+            Access::Token(&[Carrier::CmdDownload]),
+            Access::Open,
+            Access::Socket,
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", "Bearer a".parse().unwrap());
+            let before = headers.clone();
+            assert_eq!(fields.settle(&mut headers, access), Ok(None));
+            assert_eq!(headers, before);
+        }
+    }
+
+    #[test]
+    fn of_two_prefixes_on_one_field_the_longer_is_meant() {
+        let field =
+            |prefix: &str| TokenField { name: HeaderName::from_static("x-token"), prefix: prefix.to_owned() };
+        for (own, other) in [("", "Bearer "), ("Bearer ", "")] {
+            let fields = TokenFields::new(field(own), [field(other)]);
+            for sent in ["a.b.c", "Bearer a.b.c"] {
+                let mut headers = HeaderMap::new();
+                headers.insert("x-token", sent.parse().unwrap());
+                assert!(fields.settle(&mut headers, Access::Token(&[Carrier::Header])).unwrap().is_some());
+                assert_eq!(headers["x-token"], format!("{own}a.b.c"), "{own:?} {sent}");
+            }
+        }
     }
 }

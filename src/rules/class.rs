@@ -198,7 +198,7 @@ impl Class {
         if !is_text(document.get("key")) {
             return Self::Partial;
         }
-        if claims.pointer("/editorConfig/ds_sessionTimeConnect").is_some() {
+        if inner(claims, "editorConfig", "ds_sessionTimeConnect").is_some() {
             return Self::Session;
         }
         let only = |name: &String| name == "document" || TIMES.contains(&name.as_str());
@@ -218,6 +218,177 @@ fn is_download(claims: &Value) -> bool {
         && claims.as_object().is_some_and(|all| all.keys().all(only))
 }
 
+/// The claim `outer.name`.
+pub(super) fn inner<'c>(claims: &'c Value, outer: &str, name: &str) -> Option<&'c Value> {
+    claims.get(outer)?.get(name)
+}
+
 fn is_text(value: Option<&Value>) -> bool {
     value.and_then(Value::as_str).is_some_and(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::specimens;
+    use super::*;
+
+    fn class(claims: &Value) -> Class {
+        Class::of(claims, Reading::Merged)
+    }
+
+    #[test]
+    fn every_real_shape_is_what_it_is() {
+        for specimen in specimens::all().into_iter().chain(specimens::astray()) {
+            let name = format!("{} {}", specimen.class.name(), specimen.name);
+            assert_eq!(class(&specimen.claims), specimen.class, "{name}");
+            assert_eq!(Class::of(&specimen.claims, Reading::Plain), specimen.class, "{name}");
+            // Nested, as tokens in a header are; a download is nested already, and a bare URL becomes one.
+            let nested = json!({"payload": specimen.claims, "iat": 1, "exp": 2});
+            let expected = match (specimen.class, specimen.name) {
+                (Class::Download, _) => Class::Unknown,
+                (_, "url_alone") => Class::Download,
+                // Nothing but the key: the layer itself is one word too many.
+                (Class::Print, _) => Class::Partial,
+                (class, _) => class,
+            };
+            assert_eq!(class(&nested), expected, "{name}");
+            assert_ne!(class(&json!({"query": specimen.claims})), Class::Download, "{name}");
+        }
+    }
+
+    #[test]
+    fn every_command_is_one_and_nothing_else_is() {
+        for c in COMMANDS {
+            assert_eq!(class(&json!({"c": c})), Class::Command);
+            assert_eq!(class(&json!({"payload": {"c": c, "key": "k"}})), Class::Command);
+            assert_eq!(class(&json!({"c": c, "payload": {}})), Class::Command, "an empty payload is none");
+        }
+        for c in [
+            json!("Info"),
+            json!("info "),
+            json!(""),
+            json!("open"),
+            json!("conv"),
+            json!(1),
+            json!(null),
+            json!(["info"]),
+        ] {
+            assert_eq!(class(&json!({"c": c})), Class::Unknown, "{c}");
+        }
+    }
+
+    /// What a browser may hold, with whatever a backend's token has laid over it or under it.
+    #[test]
+    fn a_browsers_token_never_becomes_a_backends() {
+        let all = specimens::all();
+        let backends = || all.iter().filter(|s| s.class.holder() == Holder::Backend);
+        let mut count = 0;
+        for browser in all.iter().filter(|s| matches!(s.class.holder(), Holder::Browser | Holder::Server)) {
+            for backend in backends() {
+                let mixed = |upper: &Value, lower: &Value| {
+                    let mut mixed = lower.as_object().unwrap().clone();
+                    mixed.extend(upper.as_object().unwrap().clone());
+                    Value::Object(mixed)
+                };
+                let wrapped = |outer: &Value, layer: &str, inner: &Value| {
+                    let mut outer = outer.clone();
+                    outer[layer] = inner.clone();
+                    outer
+                };
+                let nested = browser.claims.get("payload").is_some();
+                for claims in [
+                    mixed(&browser.claims, &backend.claims),
+                    mixed(&backend.claims, &browser.claims),
+                    wrapped(&browser.claims, "payload", &backend.claims),
+                    wrapped(&backend.claims, "payload", &browser.claims),
+                    wrapped(&browser.claims, "query", &backend.claims),
+                    wrapped(&backend.claims, "query", &browser.claims),
+                ] {
+                    // A download token is a URL in a payload; with claims of a backend over it, it is a backend's, and only
+                    // who has the secret can do that. The same goes for `insert` without images, which is two claims.
+                    let thin =
+                        nested || (browser.class == Class::Insert && browser.claims.get("images").is_none());
+                    if thin || browser.class == Class::History {
+                        continue;
+                    }
+                    count += 1;
+                    assert_ne!(class(&claims).holder(), Holder::Backend, "{claims}");
+                }
+            }
+        }
+        assert!(count > 300, "{count}");
+    }
+
+    #[test]
+    fn what_forbids_a_class_does_so_whatever_its_value_is() {
+        for odd in [json!(null), json!(false), json!(0), json!(""), json!([]), json!({})] {
+            for name in ["document", "editorConfig", "status"] {
+                for backend in [
+                    json!({"c": "info"}),
+                    json!({"outputtype": "pdf", "url": "u"}),
+                    json!({"async": true, "url": "u"}),
+                ] {
+                    let mut claims = backend.clone();
+                    claims[name] = odd.clone();
+                    assert_eq!(class(&claims), Class::Partial, "{claims}");
+                    assert_eq!(class(&json!({"payload": claims})), Class::Partial, "{claims}");
+                    // Emptied by a layer above, it is still there.
+                    let mut hidden = backend.clone();
+                    hidden["document"] = json!({"key": "k", "url": "u"});
+                    hidden["payload"] = json!({"document": null, "c": "info"});
+                    assert_eq!(class(&hidden), Class::Partial, "{hidden}");
+                }
+            }
+            assert_ne!(class(&json!({"images": odd, "c": "info"})).holder(), Holder::Backend);
+        }
+    }
+
+    #[test]
+    fn layers_lie_as_object_assign_lays_them() {
+        let table = [
+            (json!({"a": 1}), json!({"a": 1})),
+            (
+                json!({"a": 1, "payload": {"a": 2, "b": 3}}),
+                json!({"a": 2, "b": 3, "payload": {"a": 2, "b": 3}}),
+            ),
+            (
+                json!({"a": 1, "payload": {"a": 2}, "query": {"a": 3}}),
+                json!({"a": 3, "payload": {"a": 2}, "query": {"a": 3}}),
+            ),
+            (
+                json!({"payload": {"query": {"a": 3}}}),
+                json!({"payload": {"query": {"a": 3}}, "query": {"a": 3}}),
+            ),
+            (json!({"a": 1, "payload": "text"}), json!({"a": 1, "payload": "text"})),
+            (json!({"a": 1, "payload": [{"a": 2}]}), json!({"a": 1, "payload": [{"a": 2}]})),
+            (json!({"a": 1, "payload": null, "query": 7}), json!({"a": 1, "payload": null, "query": 7})),
+        ];
+        for (claims, expected) in table {
+            assert_eq!(*merged(&claims), expected, "{claims}");
+        }
+        assert!(matches!(merged(&json!({"a": 1, "payload": {}})), Cow::Borrowed(_)));
+        assert!(matches!(merged(&json!([1])), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn odd_claims_are_nothing() {
+        for claims in [
+            json!(null),
+            json!([]),
+            json!("x"),
+            json!({}),
+            json!({"payload": {"url": ""}}),
+            json!({"payload": {"url": 7}}),
+        ] {
+            assert_eq!(class(&claims), Class::Unknown, "{claims}");
+        }
+        // A download token with one more word is none.
+        assert_eq!(class(&json!({"payload": {"url": "u", "x": 1}})), Class::Unknown);
+        assert_eq!(class(&json!({"payload": {"url": "u"}, "x": 1})), Class::Unknown);
+        // A print token with one more word is none either.
+        assert_eq!(class(&json!({"document": {"key": "k"}, "x": 1})), Class::Partial);
+        assert_eq!(class(&json!({"document": {"key": ""}})), Class::Partial);
+    }
 }

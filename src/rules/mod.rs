@@ -18,4 +18,12 @@ pub mod token;
 pub mod urlhost;
 
 #[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod forged;
+#[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod seeded;
+#[cfg(test)]
+mod specimens;

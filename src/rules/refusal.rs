@@ -201,10 +201,55 @@ impl std::error::Error for Refusal {}
 mod tests {
     use std::time::Duration;
 
+    use super::super::class::Class;
+    use super::super::objection::Ground;
+    use super::super::urlhost::ShownHost;
     use super::*;
 
     fn token(fault: TokenFault) -> Refusal {
         Refusal::Token { fault, carrier: None }
+    }
+
+    fn objection(ground: Ground) -> Objection {
+        Objection { class: Class::Session, carrier: Carrier::Body, ground }
+    }
+
+    fn grounds() -> [Ground; 4] {
+        let host = Some(ShownHost::new("evil.example"));
+        [
+            Ground::Class { takes: &[Class::Command, Class::Convert] },
+            Ground::Key,
+            Ground::Host { claim: "document.url", host },
+            Ground::Address("192.0.2.7".parse().unwrap()),
+        ]
+    }
+
+    #[test]
+    fn objections_look_like_a_bad_token_and_say_what_is_wrong() {
+        let table = [
+            "a token of class session (found in: body) is not for this path, which takes command or convert",
+            "the session token (found in: body) is for another document: its document.key is not the key in the path",
+            "document.url of the session token (found in: body) names the host evil.example, which no integrator has in url or hosts",
+            "192.0.2.7 is in none of document_server.backend_networks (session token, found in: body)",
+        ];
+        for (ground, sentence) in grounds().into_iter().zip(table) {
+            let refusal = Refusal::Objected(objection(ground));
+            assert_eq!(refusal.to_string(), sentence);
+            for (shape, accept) in [
+                (RefusalShape::Command, None),
+                (RefusalShape::Convert, None),
+                (RefusalShape::ConvertXml, None),
+                (RefusalShape::ConvertXml, Some("application/json")),
+                (RefusalShape::Forbidden, None),
+            ] {
+                assert_eq!(refusal.answer(shape, accept), token(TokenFault::Signature).answer(shape, accept));
+            }
+        }
+        let nowhere = objection(Ground::Host { claim: "url", host: None }).to_string();
+        assert_eq!(
+            nowhere,
+            "url of the session token (found in: body) is not a plain http or https URL with a host"
+        );
     }
 
     #[test]
@@ -222,6 +267,7 @@ mod tests {
             TokenFault::Expired { by },
             TokenFault::NotYet { by },
         ];
+        let objected = grounds().map(|ground| Refusal::Objected(objection(ground)));
         let others = [
             Refusal::UnknownPath,
             Refusal::ClosedPath,
@@ -233,8 +279,13 @@ mod tests {
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);
-        let mut all: Vec<_> =
-            paths.into_iter().chain(faults.map(token)).chain(others).map(Refusal::reason).collect();
+        let mut all: Vec<_> = paths
+            .into_iter()
+            .chain(faults.map(token))
+            .chain(objected)
+            .chain(others)
+            .map(Refusal::reason)
+            .collect();
         let mut listed = REASONS.to_vec();
         all.sort_unstable();
         listed.sort_unstable();

@@ -306,7 +306,12 @@ pub(super) mod tests {
     }
 
     /// Signs whatever head and payload say, with any algorithm.
-    fn sign_raw(head: &str, payload: &str, algorithm: Algorithm, secret: &str) -> String {
+    pub(in super::super) fn sign_raw(
+        head: &str,
+        payload: &str,
+        algorithm: Algorithm,
+        secret: &str,
+    ) -> String {
         let signed = format!("{}.{}", b64(head), b64(payload));
         let key = EncodingKey::from_secret(secret.as_bytes());
         let signature = crypto::sign(signed.as_bytes(), &key, algorithm.of_library()).unwrap();
@@ -420,7 +425,7 @@ pub(super) mod tests {
     }
 
     /// Heads that ask for another check than the one that is made.
-    fn forged_heads() -> Vec<String> {
+    pub(in super::super) fn forged_heads() -> Vec<String> {
         let mut heads: Vec<String> = [
             "none",
             "None",
@@ -481,8 +486,8 @@ pub(super) mod tests {
         heads
     }
 
-    #[test]
-    fn three_hundred_forgeries_and_none_is_accepted() {
+    /// Tokens that hold `{"c":"version"}` in some way and that nobody signed like that.
+    pub(in super::super) fn forgeries() -> Vec<String> {
         let payload = r#"{"c":"version"}"#;
         let good = sign_raw(r#"{"alg":"HS256"}"#, payload, Algorithm::Hs256, SECRET);
         assert!(verdict(&good).is_ok());
@@ -521,7 +526,7 @@ pub(super) mod tests {
         }
         forged.push(sign_raw(r#"{"alg":"HS256"}"#, payload, Algorithm::Hs384, SECRET));
         forged.extend(
-            ["", ".", "..", "...", "a", "a.b", "a.b.c", "a.b.c.d", "🙂.🙂.🙂", " . . "].map(str::to_owned),
+            [".", "..", "...", "a", "a.b", "a.b.c", "a.b.c.d", "🙂.🙂.🙂", " . . "].map(str::to_owned),
         );
         for edit in ["=", "==", "%3D", " ", "\n", "\t", "\0", ".", "A", "é", "+", "/"] {
             forged.extend([
@@ -539,6 +544,13 @@ pub(super) mod tests {
             forged.push(String::from_utf8(bytes).unwrap());
             forged.push(good[..at].to_owned());
         }
+        forged.retain(|token| !token.is_empty()); // in most places that is no token at all
+        forged
+    }
+
+    #[test]
+    fn three_hundred_forgeries_and_none_is_accepted() {
+        let forged = forgeries();
         assert!(forged.len() > 300, "{}", forged.len());
         for token in &forged {
             let fault = verdict(token).expect_err(token);

@@ -55,3 +55,54 @@ impl fmt::Debug for ShownHost {
         self.as_str().fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_urls_name_a_host() {
+        let table = [
+            ("http://a.example", Some("a.example")),
+            ("HTTPS://A.example:8443/x?y#z", Some("A.example")),
+            ("https://a.example./x", Some("a.example")),
+            ("https://a.example?x", Some("a.example")),
+            ("https://a.example#@b.example", Some("a.example")),
+            ("http://[::1]:80/x", Some("[::1]")),
+            ("http://127.0.0.1:8099/files/t.docx", Some("127.0.0.1")),
+            ("https://a.example/files/a b.docx", Some("a.example")),
+            ("https://a.example@b.example/", None),
+            ("https://user:word@a.example/", None),
+            ("https://a.example\\@b.example/", None),
+            ("https:\\\\a.example", None),
+            ("https:/a.example", None),
+            ("https:a.example", None),
+            ("https:///a.example", None),
+            ("//a.example/x", None),
+            (" https://a.example", None),
+            ("https://a.exam\tple", None),
+            ("ht\ntps://a.example", None),
+            ("https://a.example/\r\nx", None),
+            ("ftp://a.example", None),
+            ("file:///etc/passwd", None),
+            ("data:text/plain,x", None),
+            ("javascript://a.example/%0aalert(1)", None),
+            ("https://a.example:99999/", None),
+            ("https://a%2eexample/", None),
+            ("https://\u{ff41}.example/", None),
+            ("https://", None),
+            ("", None),
+        ];
+        for (url, host) in table {
+            assert_eq!(of(url).map(|host| host.host), host, "{url:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_has_an_end_and_breaks_no_line() {
+        assert_eq!(ShownHost::new("a.example").as_str(), "a.example");
+        assert_eq!(ShownHost::new("a\nb\u{e9}").as_str(), "a?b??");
+        assert_eq!(ShownHost::new(&"x".repeat(5000)).as_str().len(), SHOWN);
+        assert_eq!(format!("{:?}", ShownHost::new("a")), "\"a\"");
+    }
+}
