@@ -1,7 +1,7 @@
 //! A command line that tries a token out: the very request that the rules were asked with.
 
 use super::Known;
-use super::explain::Explanation;
+use super::explain::{Explanation, LONGEST_IN_HEADER};
 use super::openings::Opening;
 use crate::rules::class::Class;
 use crate::rules::route::Route;
@@ -34,7 +34,7 @@ pub fn line(
         return Err("--curl needs a configuration: public_url stands there".to_owned());
     };
     let wrapped = explained.says.as_ref().is_some_and(|says| says.wrapped);
-    let carriers: [Carrier; 6] = match wrapped {
+    let carriers: [Carrier; 6] = match wrapped && explained.length <= LONGEST_IN_HEADER {
         true => [
             Carrier::Header,
             Carrier::Bearer,
