@@ -264,7 +264,9 @@ mod tests {
     use super::*;
     use crate::rules::class::{Class, Reading};
 
-    fn pieces(written: &[(&str, &str)]) -> Pieces {
+    type Written<'w> = &'w [(&'w str, &'w str)];
+
+    fn pieces(written: Written<'_>) -> Pieces {
         let mut pieces = Pieces::default();
         for (name, text) in written {
             let text = Some((*text).to_owned());
@@ -286,7 +288,7 @@ mod tests {
     #[test]
     fn every_kind_is_taken_for_its_class() {
         let (key, url) = (("key", "k"), ("url", "https://a.example/x/b.docx"));
-        let table: [(Kind, &[(&str, &str)]); 16] = [
+        let table: [(Kind, Written<'_>); 16] = [
             (Kind::Open, &[key, url]),
             (
                 Kind::Open,
@@ -324,7 +326,7 @@ mod tests {
     #[test]
     fn what_is_missing_or_out_of_place_is_said() {
         let url = ("url", "https://a.example/b.docx");
-        let table: [(Kind, &[(&str, &str)], &str); 5] = [
+        let table: [(Kind, Written<'_>, &str); 5] = [
             (Kind::Open, &[url], "--class open needs --key"),
             (Kind::Command, &[], "--class command needs --c"),
             (Kind::Print, &[("key", "k"), url], "--url has no place in a token of class print"),
