@@ -50,6 +50,37 @@ pub struct Snapshot {
     pub drain: Duration,
 }
 
+impl Snapshot {
+    /// `[jwt]`'s field, and those of the integrators; what an integrator leaves out is as in `[jwt]`.
+    pub fn token_fields(&self) -> (TokenField, Vec<TokenField>) {
+        let own = TokenField { name: self.tokens.header.clone(), prefix: self.tokens.prefix.clone() };
+        let others = self.relay.integrators.iter().map(|integrator| TokenField {
+            name: integrator.header.clone().unwrap_or_else(|| own.name.clone()),
+            prefix: integrator.prefix.clone().unwrap_or_else(|| own.prefix.clone()),
+        });
+        let others = others.collect();
+        (own, others)
+    }
+
+    /// What a token is judged by besides its signature and its times.
+    pub fn rules(&self) -> Rules {
+        let in_brackets = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let integrators = &self.relay.integrators;
+        let public = self.site.public.iter().map(|url| url.host().to_owned());
+        let theirs = integrators.iter().flat_map(|one| [&one.host].into_iter().chain(&one.hosts));
+        Rules {
+            mode: self.mode,
+            backend_networks: self.site.backend_networks.clone(),
+            // The relay's and the Document Server's own links lead to the public URL.
+            hosts: public.chain(theirs.map(in_brackets)).collect(),
+            host_rule: match integrators.iter().any(|one| !one.hosts.is_empty()) {
+                true => HostRule::Refuse,
+                false => HostRule::Log,
+            },
+        }
+    }
+}
+
 /// How the site is called from outside, and what its pages carry.
 #[derive(Debug)]
 pub struct Site {
@@ -109,37 +140,10 @@ pub struct Running {
 impl Running {
     fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
         let servers = Servers::new(&settings.upstream, before);
-        let (own, others) = token_fields(&settings);
+        let (own, others) = settings.token_fields();
         let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        Self { rules: rules(&settings), fields: TokenFields::new(own, others), settings, servers, forwarded }
-    }
-}
-
-/// `[jwt]`'s field, and those of the integrators; what an integrator leaves out is as in `[jwt]`.
-fn token_fields(settings: &Snapshot) -> (TokenField, Vec<TokenField>) {
-    let own = TokenField { name: settings.tokens.header.clone(), prefix: settings.tokens.prefix.clone() };
-    let others = settings.relay.integrators.iter().map(|integrator| TokenField {
-        name: integrator.header.clone().unwrap_or_else(|| own.name.clone()),
-        prefix: integrator.prefix.clone().unwrap_or_else(|| own.prefix.clone()),
-    });
-    let others = others.collect();
-    (own, others)
-}
-
-fn rules(settings: &Snapshot) -> Rules {
-    let integrators = &settings.relay.integrators;
-    let public = settings.site.public.iter().map(|url| url.host().to_owned());
-    let theirs = integrators.iter().flat_map(|one| [&one.host].into_iter().chain(&one.hosts)).cloned();
-    Rules {
-        mode: settings.mode,
-        backend_networks: settings.site.backend_networks.clone(),
-        // The relay's and the Document Server's own links lead to the public URL.
-        hosts: public.chain(theirs).collect(),
-        host_rule: match integrators.iter().any(|one| !one.hosts.is_empty()) {
-            true => HostRule::Refuse,
-            false => HostRule::Log,
-        },
+        Self { rules: settings.rules(), fields: TokenFields::new(own, others), settings, servers, forwarded }
     }
 }
 

@@ -20,5 +20,6 @@ mod rig;
 mod sockets;
 mod streaming;
 mod strict;
+mod token_cli;
 mod tokens;
 mod wire;
