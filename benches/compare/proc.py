@@ -44,21 +44,22 @@ def read_all():
     return table
 
 
-def tree(root):
-    """The pids of the process tree that `root` leads, as they are now."""
-    return below(root, read_all())
-
-
-def cpu_seconds(root):
-    """User and system time spent by the tree so far. A worker that died counts through its parent."""
+def tree(*roots):
+    """The pids of the process trees that `roots` lead, as they are now."""
     table = read_all()
-    return sum(table[pid][2] for pid in below(root, table)) / TICKS
+    return set().union(*(below(root, table) for root in roots))
 
 
-def pss_kib(root):
-    """PSS of the tree, now."""
+def cpu_seconds(*roots):
+    """User and system time spent by the trees so far. A worker that died counts through its parent."""
+    table = read_all()
+    return sum(table[pid][2] for pid in set().union(*(below(root, table) for root in roots))) / TICKS
+
+
+def pss_kib(*roots):
+    """PSS of the trees, now."""
     total = 0
-    for pid in tree(root):
+    for pid in tree(*roots):
         try:
             total += parse_pss(Path("/proc", str(pid), "smaps_rollup").read_text())
         except OSError:
