@@ -50,10 +50,10 @@ def tree(*roots):
     return set().union(*(below(root, table) for root in roots))
 
 
-def cpu_seconds(*roots):
-    """User and system time spent by the trees so far. A worker that died counts through its parent."""
+def cpu_seconds(root):
+    """User and system time spent by the tree so far. A worker that died counts through its parent."""
     table = read_all()
-    return sum(table[pid][2] for pid in set().union(*(below(root, table) for root in roots))) / TICKS
+    return sum(table[pid][2] for pid in below(root, table)) / TICKS
 
 
 def pss_kib(*roots):

@@ -140,9 +140,9 @@ def measure(peer, load, options, directory, site, content, launcher, driver):
         warm = drive.run(load, port, warm_up, directory / "warm", launch, token)
         requests = how_many(load, options, warm["rps"])
         connections, seen = peers.read_counters(site.upstream)
-        before = proc.cpu_seconds(*roots)
+        before = [proc.cpu_seconds(root) for root in roots]
         sample = drive.run(load, port, requests, directory / "load", launch, token, roots)
-        cpu = proc.cpu_seconds(*roots) - before
+        spent = [proc.cpu_seconds(root) - already for root, already in zip(roots, before)]
         if ended := [process.poll() for process in running if process.poll() is not None]:
             raise peers.PeerError(f"ended with code {ended[0]} under load")
         connections_after, seen_after = peers.read_counters(site.upstream)
@@ -153,7 +153,7 @@ def measure(peer, load, options, directory, site, content, launcher, driver):
         willing = all([launcher.stop(process) for process in reversed(running)])
     answered = sample["requests"] - sample["failed"]
     return {
-        **sample, "cpu_us": cpu / answered * 1e6, "cpu_s": cpu,
+        **sample, "cpu_us": sum(spent) / answered * 1e6, "cpu_s": sum(spent), "cpu_s_each": spent,  # helpers first
         "upstream_requests": seen_after - seen - 1, "upstream_connections": connections_after - connections - 1,
         "log_lines": peer.log_lines(directory), "log_expected": warm_up + requests, "stopped_by_itself": willing,
     }
