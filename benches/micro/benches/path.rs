@@ -15,13 +15,16 @@ fn decide(raw: &str) -> Result<Route, PathFault> {
 }
 
 fn paths(c: &mut Criterion) {
-    let filled =
-        |start: &str, piece: &str| format!("{start}{}", piece.repeat((LARGEST - start.len()) / piece.len()));
+    let filled = |start: &str, piece: &str| {
+        format!("{start}{}", piece.repeat((LARGEST - 5 - start.len()) / piece.len()))
+    };
     let versioned = "/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/web-apps/apps/documenteditor/main/app.js";
     // Down and up again, so that no step is above the root and the walk has to go all the way.
-    let (steps, up, double) =
-        (filled("", "/a/%2e%2e"), filled("/", "%2e%2e/"), filled("/web-apps/", "%25%32%65/"));
+    let (steps, up) = (filled("", "/a/%2e%2e"), filled("/", "%2e%2e/"));
     let long = filled("/web-apps/", "%41%c3%a9");
+    // The fault is the last thing there is, so that everything before it was worth nothing.
+    let double = format!("{long}%2565");
+    let doubles = filled("/web-apps/", "%25%32%65/");
     let table = [
         ("plain", "/sdkjs/word/sdk-all.js", Ok(Route::Sdkjs)),
         ("versioned", versioned, Ok(Route::WebApps)),
@@ -29,7 +32,8 @@ fn paths(c: &mut Criterion) {
         ("encoded title", "/printfile/k1/R%C3%A9sum%C3%A9%20%28final%29.pdf", Ok(Route::PrintFile)),
         ("hostile: 64 KiB of steps up", &up, Err(PathFault::AboveRoot)),
         ("hostile: 64 KiB of steps down and up", &steps, Ok(Route::Root)),
-        ("hostile: 64 KiB encoded twice", &double, Err(PathFault::DoubleEncoded)),
+        ("hostile: 64 KiB encoded twice", &doubles, Err(PathFault::DoubleEncoded)),
+        ("hostile: 64 KiB of escapes, then one encoded twice", &double, Err(PathFault::DoubleEncoded)),
         ("hostile: 64 KiB of escapes", &long, Ok(Route::WebApps)),
     ];
     let mut group = c.benchmark_group("path");
