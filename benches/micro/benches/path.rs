@@ -15,6 +15,7 @@ fn decide(raw: &str) -> Result<Route, PathFault> {
 }
 
 fn paths(c: &mut Criterion) {
+    // Five bytes are left for an end.
     let filled = |start: &str, piece: &str| {
         format!("{start}{}", piece.repeat((LARGEST - 5 - start.len()) / piece.len()))
     };
