@@ -331,8 +331,7 @@ mod tests {
         for path in ["/doc/k/c", "/healthcheck", "/", "/fonts/000"] {
             let path = canonical(path).unwrap();
             let matched = find(&path, Switches::default());
-            let refusal =
-                admit_token(&matched, &Method::GET, &carried).unwrap_err();
+            let refusal = admit_token(&matched, &Method::GET, &carried).unwrap_err();
             assert_eq!(refusal, Refusal::WrongDoor);
         }
         for (path, reason) in

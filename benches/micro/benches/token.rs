@@ -11,7 +11,7 @@ use hyper::{Method, Uri};
 use micro::{KEY, SECRET, now, session, session_of, sign};
 use rapidpm_gateway::rules::carrier::Carried;
 use rapidpm_gateway::rules::path::canonical;
-use rapidpm_gateway::rules::policy::{Permit, Refusal, admit_token};
+use rapidpm_gateway::rules::policy::{Caller, Permit, Refusal, Rules, admit};
 use rapidpm_gateway::rules::route::{Switches, find};
 use rapidpm_gateway::rules::token::{Algorithm, MAX_TOKEN, Settings, VerifyingKey};
 use rapidpm_gateway::secret::Secret;
@@ -50,7 +50,9 @@ impl Asked {
         let path = canonical(self.target.path()).map_err(Refusal::Path)?;
         let matched = find(&path, Switches::default());
         let carried = Carried { headers: &self.headers, query: self.target.query(), body: &[] };
-        admit_token(&matched, &Method::POST, &carried, settings, now())
+        let caller = Caller { address: [192, 0, 2, 1].into(), now: now() };
+        let admitted = admit(&matched, &Method::POST, &carried, settings, &Rules::default(), caller)?;
+        Ok(admitted.permit)
     }
 }
 

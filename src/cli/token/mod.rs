@@ -22,8 +22,7 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 
 use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
 use crate::config::{self, Env, Faults};
-use crate::live::{self, Snapshot};
-use crate::rules::policy::{HostRule, Mode, Rules};
+use crate::rules::policy::Rules;
 use crate::rules::route::Switches;
 use crate::rules::token::{Algorithm, Settings, VerifyingKey};
 use crate::secret::Secret;
