@@ -85,12 +85,6 @@ pub struct Gateway {
     writer: Option<Writer>,
 }
 
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Writer")
-    }
-}
-
 impl Gateway {
     /// Starts the house. The log goes to `sink`.
     ///
