@@ -143,6 +143,8 @@ pub(super) struct Lease {
     pub sender: Sender,
     /// The request's body, which a server need not have read to its end when it answers.
     pub asked: Option<Rc<Progress>>,
+    /// Whether it may carry another request.
+    pub reuse: bool,
     pub pool: Rc<Pool>,
     pub server: Arc<Server>,
 }
@@ -162,7 +164,8 @@ impl AnswerBody {
 
     fn release(&mut self) {
         // A connection that still carries a body up would hold up whoever got it next, for as long as that takes.
-        if let Some(Lease { sender, asked, pool, server }) = self.lease.take()
+        if let Some(Lease { sender, asked, reuse, pool, server }) = self.lease.take()
+            && reuse
             && asked.is_none_or(|body| body.over.get())
         {
             pool.put(server.address(), sender);

@@ -100,6 +100,7 @@ impl Upstream {
             && matches!(question.method, Method::GET | Method::HEAD)
             && !question.headers.contains_key(hyper::header::UPGRADE);
         let body = question.body.progress();
+        let has_body = !matches!(question.body, Outgoing::Empty);
         let mut request = request(question);
         let (mut tries, mut fresh) = (0, 0);
         loop {
@@ -118,7 +119,10 @@ impl Upstream {
                         request = copy;
                         continue;
                     }
-                    return Ok(Answer { response: self.lend(response, sender, body, server), tries });
+                    return Ok(Answer {
+                        response: self.lend(response, sender, (has_body, body), server),
+                        tries,
+                    });
                 }
                 Err(Failure::Unsent(back, error)) => {
                     request = *back;
@@ -185,12 +189,16 @@ impl Upstream {
         &self,
         response: Response<Incoming>,
         sender: Sender,
-        asked: Option<Rc<Progress>>,
+        (has_body, asked): (bool, Option<Rc<Progress>>),
         server: &Arc<Server>,
     ) -> Response<AnswerBody> {
+        // Who refuses a body may have left it unread in the kernel, where nobody sees it: the next request would wait
+        // behind it.
+        let reuse = !(has_body && response.status().as_u16() >= 400);
         let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
             sender,
             asked,
+            reuse,
             pool: self.pool.clone(),
             server: server.clone(),
         });
