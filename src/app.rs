@@ -51,8 +51,9 @@ impl Bound {
         let addresses =
             |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
         let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
-        let admin = TcpListener::bind(fixed.admin)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", fixed.admin)))?;
+        let admin = TcpListener::bind(fixed.admin).map_err(|e| {
+            io::Error::new(e.kind(), format!("cannot listen on {}: {e}{}", fixed.admin, edge::cure(&e)))
+        })?;
         admin.set_nonblocking(true)?;
         Ok(Self {
             https: addresses(&https)?,

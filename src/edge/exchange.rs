@@ -1,6 +1,7 @@
 //! One request from its head to the last byte of its answer. When the last part of it is let go, its log line is written.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ pub struct Exchange {
     version: Version,
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
+    client: Cell<IpAddr>,
     route: Cell<Route>,
     status: Cell<u16>,
     refusal: Cell<Option<&'static str>>,
@@ -84,6 +86,7 @@ impl Exchange {
             version: parts.version,
             host: parts.headers.get(hyper::header::HOST).cloned(),
             agent: parts.headers.get(USER_AGENT).cloned(),
+            client: Cell::new(connection.peer),
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
             refusal: Cell::new(None),
@@ -97,6 +100,11 @@ impl Exchange {
         });
         connection.watch(&exchange);
         exchange
+    }
+
+    /// Who is behind a trusted proxy.
+    pub fn came_from(&self, client: IpAddr) {
+        self.client.set(client);
     }
 
     /// Where it leads.
@@ -206,11 +214,12 @@ impl Drop for Exchange {
         self.connection.pulse.end();
         core.ops.metrics.request(self.route.get(), self.status.get());
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
         core.ops.log.access(&Access {
             id: self.id.as_str(),
-            remote: &self.connection.remote,
+            remote: proxied.as_deref().unwrap_or(&self.connection.remote),
             method: self.method.as_str(),
             host: text(self.host.as_ref()).or(self.uri.host()).map(Text),
             path: Text(self.uri.path()),

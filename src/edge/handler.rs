@@ -96,6 +96,7 @@ async fn answer(
         BodyRule::Stream | BodyRule::None => None,
     };
     let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+    exchange.came_from(client.address());
     let seen = Seen { uri: &uri, body: inspected.as_deref().unwrap_or_default(), address: client.address() };
     let permit = permit(running, exchange, &matched, &mut parts, &seen)?;
     let outgoing = match (matched.rule.body, inspected) {

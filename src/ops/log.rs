@@ -493,7 +493,7 @@ mod tests {
     /// A reader that does not read: callers go on, lines are counted, memory stays bounded.
     #[test]
     fn a_full_pipe_stalls_nobody() {
-        struct Stuck(mpsc::Receiver<()>);
+        struct Stuck(Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.recv().ok(); // until the sender is dropped
