@@ -18,7 +18,7 @@ use crate::live::{Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
-use crate::upstream;
+use crate::{sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
@@ -114,6 +114,7 @@ impl Gateway {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
+        let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
@@ -135,13 +136,13 @@ impl Gateway {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), staged.clone(), deadlines);
+            let core = (live.clone(), ops.clone(), staged.clone(), deadlines, sockets.clone());
             gateway.threads.push(spawn_core(number, core, arrivals)?);
         }
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(control(bound.admin, live, ops)?);
+        gateway.control = Some(control(bound.admin, live, ops, sockets)?);
         Ok(gateway)
     }
 
@@ -195,16 +196,19 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// What a core is made of.
+type Parts = (Arc<Live>, Ops, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
+
 fn spawn_core(
     number: usize,
-    (live, ops, stage, deadlines): (Arc<Live>, Ops, watch::Receiver<Stage>, Deadlines),
+    (live, ops, stage, deadlines, sockets): Parts,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
     thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        let core = Core::new(live, ops, stage, deadlines, prefix);
+        let core = Core::new(live, ops, stage, deadlines, sockets, prefix);
         LocalSet::new().block_on(&runtime, core.run(arrivals));
         runtime.shutdown_timeout(LAST);
     })
@@ -241,17 +245,24 @@ fn spawn_acceptor(
 }
 
 /// The control runtime: admin pages and probes, away from the cores that carry editing.
-fn control(admin: TcpListener, live: Arc<Live>, ops: Ops) -> io::Result<Runtime> {
+fn control(
+    admin: TcpListener,
+    live: Arc<Live>,
+    ops: Ops,
+    sockets: Arc<sockets::Shared>,
+) -> io::Result<Runtime> {
     let runtime =
         Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
     watch_servers(&runtime, &live, &ops);
-    let metrics = ops.metrics.clone();
+    let (metrics, patience) = (ops.metrics.clone(), Deadlines::default().packet);
     runtime.spawn(async move {
         let mut next = Instant::now();
         loop {
             next += UPKEEP;
             sleep_until(next).await;
             metrics.upkeep();
+            sockets.registry.settle();
+            sockets.polls.settle(patience);
         }
     });
     runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });

@@ -16,6 +16,7 @@ pub use crate::rules::policy::Mode;
 use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
+use crate::rules::origin::Origins;
 use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
@@ -60,6 +61,16 @@ impl Snapshot {
         });
         let others = others.collect();
         (own, others)
+    }
+
+    /// Which pages may open editor sockets: of `public_url`, where the editor's own page comes from, of the integrators,
+    /// and those listed.
+    pub fn origins(&self) -> Origins {
+        let own = self.site.public.iter().filter_map(|url| url.host_value().to_str().ok());
+        let own = own.map(|host| format!("https://{host}"));
+        let theirs = self.relay.integrators.iter().map(relay::Integrator::origin);
+        let listed = own.chain(theirs).chain(self.sockets.origins.iter().cloned()).collect();
+        Origins { listed, without: self.sockets.without_origin }
     }
 
     /// What a token is judged by besides its signature and its times.
@@ -133,6 +144,8 @@ pub struct Running {
     pub forwarded: Vec<Forwarded>,
     /// Fields that tokens may come in.
     pub fields: TokenFields,
+    /// Which pages may open editor sockets.
+    pub origins: Origins,
     /// What a token is judged by besides its signature and its times.
     pub rules: Rules,
 }
@@ -143,7 +156,14 @@ impl Running {
         let (own, others) = settings.token_fields();
         let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        Self { rules: settings.rules(), fields: TokenFields::new(own, others), settings, servers, forwarded }
+        Self {
+            rules: settings.rules(),
+            origins: settings.origins(),
+            fields: TokenFields::new(own, others),
+            settings,
+            servers,
+            forwarded,
+        }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::conn;
 use super::exchange::RequestId;
@@ -13,7 +15,7 @@ use super::listener::Arrival;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
-use crate::sockets::Scratch;
+use crate::sockets::{self, Scratch};
 use crate::upstream::Upstream;
 
 /// How far the gateway is on its way out.
@@ -25,6 +27,42 @@ pub enum Stage {
     Draining,
     /// Everything that is still open is closed.
     Closing,
+}
+
+/// How long sockets may take to say goodbye: what [`sockets::splice`] grants them, and a little. The process is gone within 500 ms.
+const GOODBYES: Duration = Duration::from_millis(450);
+
+/// Counts the sockets of a core, so that their goodbyes can be waited for.
+#[derive(Default)]
+pub struct Departures {
+    open: Cell<usize>,
+    none: Notify,
+}
+
+/// A socket that is still open.
+pub struct StillOpen(Rc<Departures>);
+
+impl Departures {
+    /// One more.
+    pub fn open(self: &Rc<Self>) -> StillOpen {
+        self.open.set(self.open.get() + 1);
+        StillOpen(self.clone())
+    }
+
+    async fn all(&self) {
+        while self.open.get() > 0 {
+            self.none.notified().await;
+        }
+    }
+}
+
+impl Drop for StillOpen {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        if self.0.open.get() == 0 {
+            self.0.none.notify_one();
+        }
+    }
 }
 
 /// The state of one core. Never leaves its thread.
@@ -41,6 +79,10 @@ pub struct Core {
     pub stage: watch::Receiver<Stage>,
     /// How long clients may be slow.
     pub deadlines: Deadlines,
+    /// What sockets share with those of other cores.
+    pub sockets: Arc<sockets::Shared>,
+    /// The sockets of this core, which are waited for at the end.
+    pub departures: Rc<Departures>,
     prefix: u32,
     number: Cell<u32>,
 }
@@ -52,6 +94,7 @@ impl Core {
         ops: Ops,
         stage: watch::Receiver<Stage>,
         deadlines: Deadlines,
+        sockets: Arc<sockets::Shared>,
         prefix: u32,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -61,6 +104,8 @@ impl Core {
             scratch: Scratch::default(),
             stage,
             deadlines,
+            sockets,
+            departures: Rc::default(),
             prefix,
             number: Cell::new(0),
         })
@@ -83,8 +128,15 @@ impl Core {
                     Some(arrival) => { tokio::task::spawn_local(conn::serve(self.clone(), arrival)); }
                     None => more = false,
                 },
-                _ = stage.wait_for(|stage| *stage == Stage::Closing) => return,
+                _ = stage.wait_for(|stage| *stage == Stage::Closing) => break,
             }
         }
+        timeout(GOODBYES, self.departures.all()).await.ok();
+    }
+
+    /// Ready when everything that is still open is to be closed.
+    pub fn closing(&self) -> impl Future<Output = ()> + use<> {
+        let mut stage = self.stage.clone();
+        async move { drop(stage.wait_for(|stage| *stage == Stage::Closing).await) }
     }
 }

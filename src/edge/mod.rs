@@ -7,9 +7,11 @@ mod exchange;
 mod handler;
 mod listener;
 mod own;
+mod polling;
 mod pulse;
 mod redirect;
 mod respond;
+mod socket;
 mod stream;
 mod upgrade;
 

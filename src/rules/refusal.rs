@@ -7,6 +7,7 @@ use hyper::StatusCode;
 
 use super::objection::Objection;
 use super::path::PathFault;
+use super::socket::SocketFault;
 use super::strict::Strict;
 use super::table::{Carrier, Methods, RefusalShape, Switch};
 use super::token::TokenFault;
@@ -37,6 +38,8 @@ pub enum Refusal {
     },
     /// The token holds, and is not for this.
     Objected(Objection),
+    /// It is about an editor's socket.
+    Socket(SocketFault),
     /// The request names a host that is not ours (or not this connection's).
     Misdirected,
     /// The body is larger than what is read for a token.
@@ -90,6 +93,19 @@ pub const REASONS: &[&str] = &[
     "key_mismatch",
     "host_not_allowed",
     "backend_address",
+    "origin_not_allowed",
+    "origin_missing",
+    "polling_off",
+    "socket_transport",
+    "socket_version",
+    "socket_method",
+    "socket_handshake",
+    "socket_unknown",
+    "socket_limit",
+    "packet_late",
+    "packet_frame",
+    "packet_not_connect",
+    "packet_malformed",
     "misdirected_host",
     "body_too_large",
     "head_too_large",
@@ -120,6 +136,7 @@ impl Refusal {
             Self::Method(_) => "method_not_allowed",
             Self::Token { fault, .. } => fault.reason(),
             Self::Objected(objection) => objection.reason(),
+            Self::Socket(fault) => fault.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
@@ -135,6 +152,7 @@ impl Refusal {
             Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
             Self::KeyInvalid | Self::Token { .. } | Self::Objected(_) => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Socket(fault) => fault.status(),
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -166,6 +184,11 @@ impl Refusal {
                 status: StatusCode::FORBIDDEN,
                 content_type: "text/plain; charset=utf-8",
                 body: Cow::Borrowed("Forbidden"),
+            },
+            (Self::Socket(fault), _) => Answer {
+                status: fault.status(),
+                content_type: "application/json",
+                body: Cow::Owned(fault.body()),
             },
             _ => self.problem(),
         }
@@ -211,6 +234,7 @@ impl fmt::Display for Refusal {
             }
             Self::Token { fault, carrier: None } => fault.fmt(f),
             Self::Objected(objection) => objection.fmt(f),
+            Self::Socket(fault) => fault.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
             Self::HeadTooLarge => f.write_str("the head of the request has too many fields"),
@@ -304,11 +328,15 @@ mod tests {
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);
+        // `Key` has the name of the objection to a token of another document.
+        let sockets =
+            SocketFault::ALL.into_iter().filter(|f| !matches!(f, SocketFault::Key(_))).map(Refusal::Socket);
         let mut all: Vec<_> = paths
             .into_iter()
             .chain(Strict::ALL.map(Refusal::Strict))
             .chain(faults.map(token))
             .chain(objected)
+            .chain(sockets)
             .chain(others)
             .map(Refusal::reason)
             .collect();

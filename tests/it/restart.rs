@@ -272,14 +272,9 @@ async fn a_port_that_accepts_and_hangs_up_is_waited_for() {
     rig.log.wait_for(|line| line["event"] == "upstream_health" && line["level"] == "warn").await;
     let token = standin::token::sign(crate::rig::SECRET, &serde_json::json!({"c": "version"}));
     let command = serde_json::json!({"c": "version", "token": token}).to_string();
-    let (get, post, upgrade) = tokio::join!(
-        async { crate::raw::Client::of(&rig).get("/web-apps/x.js", "").await.status },
-        async { crate::raw::Client::of(&rig).post("/command", "", &command).await.status },
-        async {
-            let asked = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-            crate::raw::Client::of(&rig).get("/doc/k1/c/?EIO=4&transport=websocket", asked).await.status
-        },
-    );
-    assert_eq!((get, post, upgrade), (200, 200, 200));
+    let (get, post) =
+        tokio::join!(async { crate::raw::Client::of(&rig).get("/web-apps/x.js", "").await.status }, async {
+            crate::raw::Client::of(&rig).post("/command", "", &command).await.status
+        },);
+    assert_eq!((get, post), (200, 200));
 }
