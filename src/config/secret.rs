@@ -160,7 +160,7 @@ fn credential(
 }
 
 /// Editors and `echo` end a file with a newline that is no part of the secret.
-fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
