@@ -51,8 +51,9 @@ impl Bound {
         let addresses =
             |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
         let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
-        let admin = TcpListener::bind(fixed.admin)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", fixed.admin)))?;
+        let admin = TcpListener::bind(fixed.admin).map_err(|e| {
+            io::Error::new(e.kind(), format!("cannot listen on {}: {e}{}", fixed.admin, edge::cure(&e)))
+        })?;
         admin.set_nonblocking(true)?;
         Ok(Self {
             https: addresses(&https)?,
@@ -83,12 +84,6 @@ pub struct Gateway {
     threads: Vec<JoinHandle<()>>,
     control: Option<Runtime>,
     writer: Option<Writer>,
-}
-
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Writer")
-    }
 }
 
 impl Gateway {

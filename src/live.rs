@@ -11,10 +11,13 @@ use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use crate::ops::log;
+pub use crate::rules::policy::Mode;
+
+use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
 use crate::rules::origin::Origins;
-use crate::rules::policy::{self, HostRule, Rules};
+use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
 use crate::{relay, sockets, state, tls, upstream};
@@ -48,13 +51,45 @@ pub struct Snapshot {
     pub drain: Duration,
 }
 
-/// `mode` of gateway.toml.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Every rule refuses.
-    Enforce,
-    /// Class, origin, binding and host rules only log what they would refuse.
-    Observe,
+impl Snapshot {
+    /// `[jwt]`'s field, and those of the integrators; what an integrator leaves out is as in `[jwt]`.
+    pub fn token_fields(&self) -> (TokenField, Vec<TokenField>) {
+        let own = TokenField { name: self.tokens.header.clone(), prefix: self.tokens.prefix.clone() };
+        let others = self.relay.integrators.iter().map(|integrator| TokenField {
+            name: integrator.header.clone().unwrap_or_else(|| own.name.clone()),
+            prefix: integrator.prefix.clone().unwrap_or_else(|| own.prefix.clone()),
+        });
+        let others = others.collect();
+        (own, others)
+    }
+
+    /// Which pages may open editor sockets: of `public_url`, where the editor's own page comes from, of the integrators,
+    /// and those listed.
+    pub fn origins(&self) -> Origins {
+        let own = self.site.public.iter().filter_map(|url| url.host_value().to_str().ok());
+        let own = own.map(|host| format!("https://{host}"));
+        let theirs = self.relay.integrators.iter().map(relay::Integrator::origin);
+        let listed = own.chain(theirs).chain(self.sockets.origins.iter().cloned()).collect();
+        Origins { listed, without: self.sockets.without_origin }
+    }
+
+    /// What a token is judged by besides its signature and its times.
+    pub fn rules(&self) -> Rules {
+        let in_brackets = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
+        let integrators = &self.relay.integrators;
+        let public = self.site.public.iter().map(|url| url.host().to_owned());
+        let theirs = integrators.iter().flat_map(|one| [&one.host].into_iter().chain(&one.hosts));
+        Rules {
+            mode: self.mode,
+            backend_networks: self.site.backend_networks.clone(),
+            // The relay's and the Document Server's own links lead to the public URL.
+            hosts: public.chain(theirs.map(in_brackets)).collect(),
+            host_rule: match integrators.iter().any(|one| !one.hosts.is_empty()) {
+                true => HostRule::Refuse,
+                false => HostRule::Log,
+            },
+        }
+    }
 }
 
 /// How the site is called from outside, and what its pages carry.
@@ -107,47 +142,28 @@ pub struct Running {
     pub servers: Servers,
     /// What the Document Server is told of each public URL, in their order.
     pub forwarded: Vec<Forwarded>,
+    /// Fields that tokens may come in.
+    pub fields: TokenFields,
     /// Which pages may open editor sockets.
     pub origins: Origins,
-    /// What speaks against a token whose signature holds.
+    /// What a token is judged by besides its signature and its times.
     pub rules: Rules,
 }
 
 impl Running {
     fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
         let servers = Servers::new(&settings.upstream, before);
-        let own_headers =
-            settings.relay.integrators.iter().filter_map(|integrator| integrator.header.clone());
-        let headers: Vec<HeaderName> = own_headers.chain([settings.tokens.header.clone()]).collect();
+        let (own, others) = settings.token_fields();
+        let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        let (origins, rules) = (origins(&settings), rules(&settings));
-        Self { settings, servers, forwarded, origins, rules }
-    }
-}
-
-/// Of `public_url`, where the editor's own page comes from, of the integrators, and those listed.
-fn origins(settings: &Snapshot) -> Origins {
-    let own = settings.site.public.iter().filter_map(|url| url.host_value().to_str().ok());
-    let own = own.map(|host| format!("https://{host}"));
-    let theirs = settings.relay.integrators.iter().map(relay::Integrator::origin);
-    let listed = own.chain(theirs).chain(settings.sockets.origins.iter().cloned()).collect();
-    Origins { listed, without: settings.sockets.without_origin }
-}
-
-fn rules(settings: &Snapshot) -> Rules {
-    let integrators = &settings.relay.integrators;
-    let named = integrators.iter().flat_map(|integrator| integrator.hosts.iter().chain([&integrator.host]));
-    let own = settings.site.public.iter().map(|url| url.host().to_owned());
-    let bracketed = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let any_named = integrators.iter().any(|integrator| !integrator.hosts.is_empty());
-    Rules {
-        mode: match settings.mode {
-            Mode::Enforce => policy::Mode::Enforce,
-            Mode::Observe => policy::Mode::Observe,
-        },
-        backend_networks: settings.site.backend_networks.clone(),
-        hosts: own.chain(named.map(bracketed)).collect(),
-        host_rule: if any_named { HostRule::Refuse } else { HostRule::Log },
+        Self {
+            rules: settings.rules(),
+            origins: settings.origins(),
+            fields: TokenFields::new(own, others),
+            settings,
+            servers,
+            forwarded,
+        }
     }
 }
 

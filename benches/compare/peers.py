@@ -11,20 +11,28 @@ import shutil
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import tokens
+from drive import DOCUMENT
 from processes import free_ports, private_copy
 
 WORKERS = 2
 PACKAGES = {"nginx": "nginx", "haproxy": "haproxy", "h2load": "nghttp2-client", "openssl": "openssl"}
+LEEWAY = 60  # seconds that clocks may differ, for all
 # What a Document Server must never hear from a client (it builds links from them).
 STRIPPED = ("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "Cloudfront-Forwarded-Proto")
 
 
 class PeerError(Exception):
     """A peer did not start, or did not serve what it should."""
+
+
+class CheckError(Exception):
+    """A peer serves, and accepts what it must refuse."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Site:
     key: Path
     both: Path  # chain and key in one file, for HAProxy
     upstream: int  # port
+    secret: str  # that tokens are signed with
+    secret_file: Path
+
+    def token(self):
+        return tokens.good(DOCUMENT, self.secret, time.time())
 
 
 def make_certificate(directory):
@@ -53,6 +66,13 @@ def make_certificate(directory):
     for secret in (key, both):
         secret.chmod(0o600)
     return chain, key, both
+
+
+def make_site(directory, upstream):
+    secret, file = secrets.token_hex(32), directory / "secret"
+    file.write_text(secret)
+    file.chmod(0o600)
+    return Site(*make_certificate(directory), upstream, secret, file)
 
 
 def nginx_frame(directory, http):
@@ -126,14 +146,27 @@ def wait_for(question, process, complaints, who, patience=15):
             raise PeerError(f"{who} {state}\n{said}".strip()) from None
 
 
-def fetch(port, path):
-    """GET over TLS; the certificate is ours and not judged."""
+def fetch(port, path, token=None):
+    """(status, body) of a GET over TLS; the certificate is ours and not judged."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    with urllib.request.urlopen(urllib.request.Request(f"https://127.0.0.1:{port}{path}", headers={"Host": f"localhost:{port}"}),
-                                context=context, timeout=10) as answer:
-        return answer.read()
+    fields = {"Host": f"localhost:{port}"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"https://127.0.0.1:{port}{path}", headers=fields),
+                                    context=context, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as answer:
+        with answer:
+            return answer.code, answer.read()
+
+
+def check_refusals(ask, bad):
+    """Whoever does not check a token does less work than the others and is not measured. `ask`: token to (status, body)."""
+    for name, token in bad.items():
+        status, _ = ask(token)
+        if status not in (401, 403):
+            raise CheckError(f"answered {name} with {status}, not with 401 or 403")
 
 
 class Peer:
@@ -148,34 +181,105 @@ class Peer:
         said = subprocess.run([self.program, "-v"], capture_output=True, text=True)
         return (said.stdout + said.stderr).strip().splitlines()[0]
 
-    def prepare(self, directory, site, port):
+    def lacks(self, load):
+        """What is missing for this load, as a sentence; None if nothing is."""
+        return None
+
+    def prepare(self, directory, site, port, load):
         """Write the configuration; return the command."""
         raise NotImplementedError
 
-    def start(self, directory, site, launcher, contents):
-        """(process, port), once it serves what the upstream has."""
+    def helpers(self, directory, site, load):
+        """Commands of what has to run beside it, and is counted with it."""
+        return []
+
+    def start(self, directory, site, launcher, load, content):
+        """(processes, port), once it serves what the upstream has, and refuses what it must."""
         [port] = free_ports(1)
-        argv = self.prepare(directory, site, port)
-        with open(directory / "stdout", "w") as out, open(directory / "stderr", "w") as err:
-            process = launcher.start(argv, launcher.proxy_cpus, stdout=out, stderr=err)
+        running = []
+        for argv in [*self.helpers(directory, site, load), self.prepare(directory, site, port, load)]:
+            with open(directory / "stdout", "a") as out, open(directory / "stderr", "a") as err:
+                running.append(launcher.start(argv, launcher.proxy_cpus, stdout=out, stderr=err))
+        try:
+            self.check(directory, site, running[-1], port, load, content)
+        except BaseException:
+            for process in running:
+                launcher.stop(process)
+            raise
+        return running, port
+
+    def check(self, directory, site, process, port, load, content):
+        token = site.token() if load.token else None
 
         def serves():
-            for path, content in contents.items():
-                if fetch(port, path) != content:
-                    raise PeerError(f"{path} came back changed")
+            status, body = fetch(port, load.path, token)
+            if status != 200:
+                raise PeerError(f"{load.path} came back with {status}")
+            if body != content:
+                raise PeerError(f"{load.path} came back changed")
         wait_for(serves, process, directory / "stderr", self.name)
-        return process, port
+        if load.token:
+            try:
+                check_refusals(lambda token: fetch(port, load.path, token), tokens.bad(DOCUMENT, site.secret, time.time()))
+            except CheckError as error:
+                raise PeerError(f"{self.name} {error}") from None
 
     def log_lines(self, directory):
         with open(directory / self.log, "rb") as file:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
+BUILD_SERVICE = "cargo build --profile dist -p jwt-service"
+
+# The service's upstream, and what protects a location. The service gets the one field it reads, no body and no query.
+NGINX_TOKEN = ("""
+    upstream jwt {{
+        server unix:{directory}/jwt.sock;
+        keepalive 512;
+        keepalive_requests 1000000000;
+    }}""", """
+        location = /_token {{
+            internal;
+            proxy_pass http://jwt/;
+            proxy_http_version 1.1;
+            proxy_pass_request_body off;
+            proxy_pass_request_headers off;
+            proxy_set_header Host jwt;
+            proxy_set_header Connection "";
+            proxy_set_header Content-Length "";
+            proxy_set_header Authorization $http_authorization;
+        }}
+        location /downloadfile/ {{
+            auth_request /_token;
+{forward}
+        }}""")
+
+
 class Nginx(Peer):
+    """Where a token is asked for, with `auth_request` and the service beside it: Debian's nginx cannot read one."""
     name, log = "nginx", "access.log"
 
-    def prepare(self, directory, site, port):
+    def __init__(self, program, service=None):
+        super().__init__(program)
+        self.service = service
+
+    def lacks(self, load):
+        return f"no jwt-service; build it with `{BUILD_SERVICE}`" if load.token and not self.service else None
+
+    def helpers(self, directory, site, load):
+        return [[self.service, str(directory / "jwt.sock"), str(site.secret_file), str(WORKERS)]] if load.token else []
+
+    def prepare(self, directory, site, port, load):
+        service, protected = NGINX_TOKEN if load.token else ("", "")
         stripped = "\n".join(f'            proxy_set_header {name} "";' for name in STRIPPED)
+        forward = f"""            proxy_pass http://documentserver;
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Host $http_host;
+            proxy_set_header X-Forwarded-Proto https;
+{stripped}"""
         (directory / "nginx.conf").write_text(nginx_frame(directory, f"""
     log_format line escape=json '{{"time":"$time_iso8601","address":"$remote_addr","method":"$request_method","uri":"$request_uri",'
         '"protocol":"$server_protocol","status":$status,"bytes":$body_bytes_sent,"duration":$request_time,'
@@ -192,28 +296,37 @@ class Nginx(Peer):
         keepalive 512;  # a worker; as many as the HTTP/2 load has in flight, since HAProxy's pool has no limit
         keepalive_requests 1000000000;
     }}
+{service.format(directory=directory)}
     server {{
         listen 127.0.0.1:{port} ssl http2 reuseport backlog=4096;
         server_name localhost;
         client_max_body_size 100m;
+        client_header_buffer_size 4k;  # a token fits
         location / {{
-            proxy_pass http://documentserver;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Forwarded-Proto https;
-{stripped}
+{forward}
         }}
+{protected.format(forward=forward)}
     }}"""))
         return nginx_command(self.program, directory)
+
+
+# As in HAProxy's own example for `jwt_verify`; the algorithm is never the token's.
+HAPROXY_TOKEN = """
+    acl protected path_beg -i /downloadfile/
+    http-request set-var(req.token) http_auth_bearer if protected
+    http-request deny deny_status 403 unless !protected or {{ var(req.token),jwt_header_query('$.alg') -m str HS256 }}
+    http-request deny deny_status 403 unless !protected or {{ var(req.token),jwt_verify("HS256","{secret}") 1 }}
+    http-request set-var(req.now) date() if protected
+    http-request set-var(req.exp) var(req.token),jwt_payload_query('$.exp','int') if protected
+    http-request deny deny_status 403 if protected {{ var(req.now),sub(req.exp) ge {leeway} }}
+"""
 
 
 class Haproxy(Peer):
     name = "haproxy"
 
-    def prepare(self, directory, site, port):
+    def prepare(self, directory, site, port, load):
+        check = HAPROXY_TOKEN.format(secret=site.secret, leeway=LEEWAY) if load.token else ""
         stripped = "\n".join(f"    http-request del-header {name}" for name in STRIPPED)
         (directory / "haproxy.cfg").write_text(f"""
 global
@@ -236,6 +349,7 @@ defaults
 
 frontend tls
     bind 127.0.0.1:{port} ssl crt {site.both} alpn h2,http/1.1 backlog 4096
+{check}
     http-request set-header X-Forwarded-For %[src]
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request set-header X-Forwarded-Proto https
@@ -258,11 +372,8 @@ class Gateway(Peer):
         said = subprocess.run([self.program, "--version"], capture_output=True, text=True)
         return f"{self.name}: {(said.stdout.strip() or 'no --version').splitlines()[0]} ({Path(self.program).parent.name} build)"
 
-    def prepare(self, directory, site, port):
+    def prepare(self, directory, site, port, load):
         [admin] = free_ports(1)
-        secret = directory / "secret"
-        secret.write_text(secrets.token_hex(32))
-        secret.chmod(0o600)
         (directory / "saves").mkdir()
         (directory / "gateway.toml").write_text(f"""
 public_url = "https://localhost:{port}"
@@ -279,7 +390,7 @@ chain = "{site.chain}"
 key = "{site.key}"
 
 [jwt]
-secret = {{ file = "{secret}" }}
+secret = {{ file = "{site.secret_file}" }}
 
 [document_server]
 servers = ["http://127.0.0.1:{site.upstream}"]
@@ -290,13 +401,17 @@ directory = "{directory}/saves"
         return [self.program, "run", "--config", str(directory / "gateway.toml")]
 
 
-def find_gateway(named, root):
-    """The gateway's binary: the one named, else the dist build, else the release build, else None."""
+def find_program(name, named, root, beside=None):
+    """A binary of this workspace: the one named, else one beside another, else the dist build, else the release build, else None."""
     if named:
         return str(Path(named).resolve()) if os.access(named, os.X_OK) else None
     target = root / (os.environ.get("CARGO_TARGET_DIR") or "target")
-    for profile in ("dist", "release"):
-        binary = target / profile / "rapidpm-gateway"
-        if os.access(binary, os.X_OK):
-            return str(binary.resolve())
+    folders = [target / "dist", target / "release"]
+    for folder in [Path(beside).parent, *folders] if beside else folders:
+        if os.access(folder / name, os.X_OK):
+            return str((folder / name).resolve())
     return None
+
+
+def find_gateway(named, root):
+    return find_program("rapidpm-gateway", named, root)

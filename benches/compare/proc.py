@@ -44,9 +44,10 @@ def read_all():
     return table
 
 
-def tree(root):
-    """The pids of the process tree that `root` leads, as they are now."""
-    return below(root, read_all())
+def tree(*roots):
+    """The pids of the process trees that `roots` lead, as they are now."""
+    table = read_all()
+    return set().union(*(below(root, table) for root in roots))
 
 
 def cpu_seconds(root):
@@ -55,10 +56,10 @@ def cpu_seconds(root):
     return sum(table[pid][2] for pid in below(root, table)) / TICKS
 
 
-def pss_kib(root):
-    """PSS of the tree, now."""
+def pss_kib(*roots):
+    """PSS of the trees, now."""
     total = 0
-    for pid in tree(root):
+    for pid in tree(*roots):
         try:
             total += parse_pss(Path("/proc", str(pid), "smaps_rollup").read_text())
         except OSError:

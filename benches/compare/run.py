@@ -30,7 +30,7 @@ from processes import Launcher, private_copy
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["nginx", "haproxy", "gateway"]
 INSTALL = "apt-get install " + " ".join(peers.PACKAGES.values())
-BUILD = "cargo build --profile dist"
+BUILD = "cargo build --profile dist -p rapidpm-gateway -p jwt-service"
 
 
 def parse_arguments(argv):
@@ -75,7 +75,8 @@ def choose_peers(wanted, gateway, before):
     missing = [name for name in ("nginx", "h2load", "openssl") if not shutil.which(name)]
     if missing:
         stop(2, f"not installed: {', '.join(missing)} (nginx is also the upstream, h2load the driver); {INSTALL}")
-    chosen, makers = [], {"nginx": peers.Nginx, "haproxy": peers.Haproxy}
+    service = peers.find_program("jwt-service", None, ROOT, peers.find_gateway(gateway, ROOT))
+    chosen, makers = [], {"nginx": lambda program: peers.Nginx(program, service), "haproxy": peers.Haproxy}
     for name in wanted:
         if name == "gateway":
             program = peers.find_gateway(gateway, ROOT)
@@ -125,33 +126,34 @@ def how_many(load, options, warm_rate):
     return load.requests
 
 
-def measure(peer, load, options, directory, site, contents, launcher, driver):
+def measure(peer, load, options, directory, site, content, launcher, driver):
     """A fresh process, a check that it serves the right bytes, a warm-up, then the measured run."""
     program, environment = driver
 
     def launch(argv, **streams):
         return launcher.start([program, *argv[1:]], launcher.other_cpus, environment, **streams)
 
-    process, port = peer.start(directory, site, launcher, contents)
+    running, port = peer.start(directory, site, launcher, load, content)
+    roots, token = [process.pid for process in running], site.token()
     try:
         warm_up = max(load.requests // 10, load.in_flight)
-        warm = drive.run(load, port, warm_up, directory / "warm", launch)
+        warm = drive.run(load, port, warm_up, directory / "warm", launch, token)
         requests = how_many(load, options, warm["rps"])
         connections, seen = peers.read_counters(site.upstream)
-        before = proc.cpu_seconds(process.pid)
-        sample = drive.run(load, port, requests, directory / "load", launch, root=process.pid)
-        cpu = proc.cpu_seconds(process.pid) - before
-        if process.poll() is not None:
-            raise peers.PeerError(f"ended with code {process.poll()} under load")
+        before = [proc.cpu_seconds(root) for root in roots]
+        sample = drive.run(load, port, requests, directory / "load", launch, token, roots)
+        spent = [proc.cpu_seconds(root) - already for root, already in zip(roots, before)]
+        if ended := [process.poll() for process in running if process.poll() is not None]:
+            raise peers.PeerError(f"ended with code {ended[0]} under load")
         connections_after, seen_after = peers.read_counters(site.upstream)
     except (peers.PeerError, drive.DriveError, OSError) as error:
         said = (directory / "stderr").read_text(errors="replace").strip()[-1000:]
         raise peers.PeerError(f"{peer.name}, {load.title}: {error}\n{said}".rstrip()) from error
     finally:
-        willing = launcher.stop(process)
+        willing = all([launcher.stop(process) for process in reversed(running)])
     answered = sample["requests"] - sample["failed"]
     return {
-        **sample, "cpu_us": cpu / answered * 1e6, "cpu_s": cpu,
+        **sample, "cpu_us": sum(spent) / answered * 1e6, "cpu_s": sum(spent), "cpu_s_each": spent,  # helpers first
         "upstream_requests": seen_after - seen - 1, "upstream_connections": connections_after - connections - 1,
         "log_lines": peer.log_lines(directory), "log_expected": warm_up + requests, "stopped_by_itself": willing,
     }
@@ -184,7 +186,7 @@ def compete(chosen, options, scratch, launcher, progress):
     sizes = {drive.LOADS[name].path: drive.LOADS[name].size for name in options.only}
     (scratch / "upstream").mkdir()
     upstream, contents = peers.start_upstream(scratch / "upstream", launcher, sizes)
-    site = peers.Site(*peers.make_certificate(scratch), upstream)
+    site = peers.make_site(scratch, upstream)
     driver = private_copy(shutil.which("h2load"), scratch / "driver")
     samples, begun = [], time.monotonic()
     for number in range(1, options.rounds + 1):
@@ -193,11 +195,13 @@ def compete(chosen, options, scratch, launcher, progress):
             print(f"time is up after {number - 1} of {options.rounds} rounds")
             break
         for name in order.sample(options.only, len(options.only)):
-            for peer in order.sample(chosen, len(chosen)):
-                progress.show(f"round {number} of {options.rounds}, {peer.name}, {drive.LOADS[name].title}")
+            load = drive.LOADS[name]
+            able = [peer for peer in chosen if not peer.lacks(load)]
+            for peer in order.sample(able, len(able)):
+                progress.show(f"round {number} of {options.rounds}, {peer.name}, {load.title}")
                 directory = scratch / "peer"
                 directory.mkdir()
-                sample = measure(peer, drive.LOADS[name], options, directory, site, contents, launcher, driver)
+                sample = measure(peer, load, options, directory, site, contents[load.path], launcher, driver)
                 samples.append({**sample, "round": number, "peer": peer.name, "load": name})
                 shutil.rmtree(directory)
     progress.clear()
@@ -247,6 +251,9 @@ def main(argv=None):
         options.seed = random.SystemRandom().randrange(10**6)
     chosen = choose_peers(options.peers, options.gateway, options.before)
     print(f"seed {options.seed}", flush=True)
+    for peer in chosen:
+        for reason in {peer.lacks(drive.LOADS[name]) for name in options.only} - {None}:
+            print(f"left out: {peer.name} where a token is needed: {reason}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     launcher, progress, load_before = Launcher(), Progress(), os.getloadavg()[0]

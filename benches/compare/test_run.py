@@ -12,6 +12,7 @@ import proc
 import processes
 import run
 import table
+import tokens
 
 
 def sample(number, peer, cpu, load="1k-h1"):
@@ -90,6 +91,31 @@ class Kernel(unittest.TestCase):
 
     def test_this_process_is_seen(self):
         self.assertGreater(proc.pss_kib(proc.os.getpid()), 0)
+
+
+class Tokens(unittest.TestCase):
+    def test_signature_is_that_of_rfc_7515(self):
+        token = tokens.sign({"c": "version"}, "rig-secret-0123456789abcdef0123456789")  # as a Document Server accepted it
+        self.assertEqual(token, "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJjIjoidmVyc2lvbiJ9.UQnS2wSSJnT4tWQ3ZiciG05VU6MrVUZDgdr5Bmk2QBk")
+
+    def test_bad_tokens_differ_from_the_good_one(self):
+        bad = tokens.bad("k1", "s" * 16 + "t" * 16, 1000)
+        self.assertEqual(len({tokens.good("k1", "s" * 16 + "t" * 16, 1000), *bad.values()}), len(bad) + 1)
+
+    def test_a_peer_that_accepts_a_bad_token_is_an_error(self):
+        bad = {"no token": None, "alg none": "x"}
+        peers.check_refusals(lambda token: (401 if token else 403, b""), bad)
+        for status in (200, 204, 302, 400, 500):
+            with self.assertRaisesRegex(peers.CheckError, f"alg none with {status}"):
+                peers.check_refusals(lambda token: (status if token else 403, b""), bad)
+
+    def test_only_loads_that_need_a_token_send_one(self):
+        for load in drive.LOADS.values():
+            self.assertEqual("authorization: Bearer t" in drive.command(load, 1, 100, "log", "t"), load.token)
+
+    def test_nginx_without_its_service_is_left_out_where_it_is_needed(self):
+        lacking = [name for name, load in drive.LOADS.items() if peers.Nginx("nginx").lacks(load)]
+        self.assertEqual(lacking, ["1k-h1-token", "1k-h2-token"])
 
 
 class Rest(unittest.TestCase):

@@ -4,6 +4,7 @@ pub mod certs;
 pub mod check;
 pub mod out;
 pub mod run;
+pub mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,12 @@ pub enum Command {
         #[command(subcommand)]
         command: certs::CertsCommand,
     },
+    /// Make and explain tokens
+    Token {
+        /// What to do with them
+        #[command(subcommand)]
+        command: token::TokenCommand,
+    },
 }
 
 /// Which configuration is meant.
@@ -70,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, env),
         Command::Check(args) => check::check(&args, &env),
         Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
+        Command::Token { command } => token::token(&command, &env),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request from its head to the last byte of its answer. When the last part of it is let go, its log line is written.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
 use crate::ops::log::{Access, Text};
+use crate::rules::objection::Objection;
 use crate::rules::route::Route;
 use crate::upstream::Server;
 
@@ -28,9 +30,11 @@ pub struct Exchange {
     version: Version,
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
+    client: Cell<IpAddr>,
     route: Cell<Route>,
     status: Cell<u16>,
     refusal: Cell<Option<&'static str>>,
+    objection: Cell<Option<&'static str>>,
     why: OnceCell<String>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
@@ -82,9 +86,11 @@ impl Exchange {
             version: parts.version,
             host: parts.headers.get(hyper::header::HOST).cloned(),
             agent: parts.headers.get(USER_AGENT).cloned(),
+            client: Cell::new(connection.peer),
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
             refusal: Cell::new(None),
+            objection: Cell::new(None),
             why: OnceCell::new(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
@@ -94,6 +100,11 @@ impl Exchange {
         });
         connection.watch(&exchange);
         exchange
+    }
+
+    /// Who is behind a trusted proxy.
+    pub fn came_from(&self, client: IpAddr) {
+        self.client.set(client);
     }
 
     /// Where it leads.
@@ -111,6 +122,20 @@ impl Exchange {
         self.refusal.set(Some(reason));
         self.because(why);
         self.connection.core.ops.metrics.refusal(reason);
+    }
+
+    /// A token has held, signed with this secret.
+    pub fn verified(&self, secret: Option<usize>) {
+        if let Some(secret) = secret {
+            self.connection.core.ops.metrics.token(secret);
+        }
+    }
+
+    /// A rule spoke against it and did not refuse it (`mode = "observe"`, or hosts that are only watched).
+    pub fn objected(&self, objection: &Objection) {
+        self.objection.set(Some(objection.reason()));
+        self.because(objection.to_string());
+        self.connection.core.ops.metrics.objection(objection.reason());
     }
 
     /// What went wrong, in the operator's words. The first cause stays.
@@ -189,17 +214,19 @@ impl Drop for Exchange {
         self.connection.pulse.end();
         core.ops.metrics.request(self.route.get(), self.status.get());
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
         core.ops.log.access(&Access {
             id: self.id.as_str(),
-            remote: &self.connection.remote,
+            remote: proxied.as_deref().unwrap_or(&self.connection.remote),
             method: self.method.as_str(),
             host: text(self.host.as_ref()).or(self.uri.host()).map(Text),
             path: Text(self.uri.path()),
             route: self.route.get().name(),
             status: self.status.get(),
             refusal: self.refusal.get(),
+            would_refuse: self.objection.get(),
             why: self.why.get().map(|why| Text(why)),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),

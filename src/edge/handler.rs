@@ -34,7 +34,7 @@ use crate::rules::headers::{self, Hop};
 use crate::rules::host::{self, Authority};
 use crate::rules::path::{self, Canonical};
 use crate::rules::pick;
-use crate::rules::policy::{self, Permit, Refusal};
+use crate::rules::policy::{self, Caller, Permit, Refusal};
 use crate::rules::route::{self, Matched};
 use crate::rules::strict;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
@@ -64,7 +64,7 @@ async fn answer(
     running: &Arc<Running>,
     exchange: &Rc<Exchange>,
     asked: &mut Asked,
-    parts: Parts,
+    mut parts: Parts,
     body: Incoming,
 ) -> Result<Response<Reply>, Trouble> {
     let mut body = Unread(Some(body));
@@ -88,7 +88,9 @@ async fn answer(
     if let Access::Own(which) = matched.access {
         return own::answer(which, running, exchange).ok_or(Trouble::NoRelay);
     }
-    let way = Way { running, path: &path, matched: &matched, uri: &uri, public };
+    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+    exchange.came_from(client.address());
+    let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
     if let Access::Socket = matched.access {
         return socket::answer(connection, exchange, way, parts, body).await;
     }
@@ -99,7 +101,7 @@ async fn answer(
         BodyRule::Inspect { limit } => Some(body.read(limit, exchange).await.map_err(Trouble::Body)?),
         BodyRule::Stream | BodyRule::None => None,
     };
-    let permit = permit(running, &matched, &parts, &uri, inspected.as_deref())?;
+    let permit = permit(exchange, &way, &mut parts, inspected.as_deref().unwrap_or_default())?;
     let outgoing = match (matched.rule.body, inspected) {
         (_, Some(bytes)) => Outgoing::whole(bytes),
         (BodyRule::None, None) => Outgoing::Empty,
@@ -128,23 +130,18 @@ fn host(connection: &Connection, running: &Running, authority: &Authority<'_>) -
     entries.iter().position(|entry| std::ptr::eq(entry, chosen)).ok_or(Refusal::Misdirected)
 }
 
-fn permit(
-    running: &Running,
-    matched: &Matched<'_>,
-    parts: &Parts,
-    uri: &Uri,
-    inspected: Option<&[u8]>,
-) -> Result<Permit, Refusal> {
-    match matched.access {
-        Access::Token(_) => {
-            let carried =
-                Carried { headers: &parts.headers, query: uri.query(), body: inspected.unwrap_or_default() };
-            policy::admit_token(matched, &parts.method, &carried, &running.settings.tokens, SystemTime::now())
-        }
-        Access::Open | Access::Socket | Access::Own(_) | Access::Closed(_) => {
-            policy::admit_open(matched, &parts.method)
-        }
-    }
+fn permit(exchange: &Exchange, way: &Way<'_>, parts: &mut Parts, body: &[u8]) -> Result<Permit, Refusal> {
+    let Way { running, matched, .. } = way;
+    let Access::Token(_) = matched.access else { return policy::admit_open(matched, &parts.method) };
+    let settled = running.fields.settle(&mut parts.headers, matched.access);
+    settled.map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+    let carried = Carried { headers: &parts.headers, query: way.uri.query(), body };
+    let caller = Caller { address: way.client.address(), now: SystemTime::now() };
+    let tokens = &running.settings.tokens;
+    let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
+    exchange.verified(admitted.permit.secret_index());
+    admitted.objections.iter().for_each(|objection| exchange.objected(objection));
+    Ok(admitted.permit)
 }
 
 /// What is known of a request that may be served.
@@ -153,12 +150,12 @@ pub(super) struct Way<'r> {
     pub path: &'r Canonical<'r>,
     pub matched: &'r Matched<'r>,
     pub uri: &'r Uri,
+    pub client: &'r Client,
     pub public: usize,
 }
 
 /// A request as the Document Server shall see it, but for permit and body.
 pub(super) struct Prepared {
-    pub client: Client,
     pub server: Arc<Server>,
     pub method: Method,
     pub target: Uri,
@@ -166,20 +163,14 @@ pub(super) struct Prepared {
 }
 
 /// Writes the request anew, and chooses who gets it.
-pub(super) fn prepare(
-    connection: &Connection,
-    way: &Way<'_>,
-    mut parts: Parts,
-    hop: Hop,
-) -> Result<Prepared, Refusal> {
-    let Way { running, path, matched, uri, public } = way;
-    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+pub(super) fn prepare(way: &Way<'_>, mut parts: Parts, hop: Hop) -> Result<Prepared, Refusal> {
+    let Way { running, path, matched, uri, client, public } = way;
     let forwarded = running.forwarded.get(*public).ok_or(Refusal::WrongDoor)?;
-    headers::to_upstream(&mut parts.headers, forwarded, &client, hop);
+    headers::to_upstream(&mut parts.headers, forwarded, client, hop);
     let key = pick::document_key(path, matched, uri.query());
     let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?.clone();
     let headers = framed(parts.headers, parts.version);
-    Ok(Prepared { client, server, method: parts.method, target: target(path, uri)?, headers })
+    Ok(Prepared { server, method: parts.method, target: target(path, uri)?, headers })
 }
 
 async fn forward(
@@ -191,7 +182,7 @@ async fn forward(
     body: Outgoing,
 ) -> Result<Response<Reply>, Trouble> {
     // Only editor sockets are upgraded; here the wish is dropped with the other fields of the hop.
-    let prepared = prepare(connection, &way, parts, Hop::Ordinary)?;
+    let prepared = prepare(&way, parts, Hop::Ordinary)?;
     let mut response = ask(connection, exchange, &way, prepared, permit, body).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Trouble::Unfit("it switched protocols without being asked"));
@@ -212,7 +203,7 @@ pub(super) async fn ask(
     permit: Permit,
     body: Outgoing,
 ) -> Result<Response<AnswerBody>, Trouble> {
-    let Prepared { client: _, server, method, target, headers } = prepared;
+    let Prepared { server, method, target, headers } = prepared;
     let patience = match way.matched.rule.patience {
         Patience::Ordinary => ORDINARY,
         Patience::Long => LONG,

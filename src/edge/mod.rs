@@ -16,5 +16,5 @@ mod stream;
 mod upgrade;
 
 pub use core::{Core, Stage};
-pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept};
+pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept, cure};
 pub use pulse::Deadlines;

@@ -98,7 +98,7 @@ impl Asker<'_> {
         let on_client = parts.extensions.remove::<OnUpgrade>().ok_or(missing)?;
         socket::without_extensions(&mut parts.headers);
         let (permit, theirs) = using.pass_on(&self.knock)?;
-        let mut prepared = handler::prepare(self.connection, &self.way, parts, Hop::Upgrade)?;
+        let mut prepared = handler::prepare(&self.way, parts, Hop::Upgrade)?;
         prepared.target = with_query(&prepared.target, |query| with_sid(query, &theirs))?;
         let (connection, exchange) = (self.connection, self.exchange);
         let response =
@@ -194,7 +194,7 @@ impl Asker<'_> {
         head.version = parts.version;
         head.headers = parts.headers.clone();
         head.headers.remove(CONTENT_TYPE);
-        let prepared = handler::prepare(self.connection, &self.way, head, Hop::Ordinary)?;
+        let prepared = handler::prepare(&self.way, head, Hop::Ordinary)?;
         let target = with_query(&prepared.target, without_sid)?;
         let prepared = Prepared { method: Method::GET, target, ..prepared };
         let permit = pass.permit(&self.knock)?;
@@ -226,7 +226,7 @@ impl Asker<'_> {
         body: Outgoing,
     ) -> Result<Response<Reply>, Trouble> {
         let (permit, theirs) = using.pass_on(&self.knock)?;
-        let mut prepared = handler::prepare(self.connection, &self.way, parts, Hop::Ordinary)?;
+        let mut prepared = handler::prepare(&self.way, parts, Hop::Ordinary)?;
         prepared.target = with_query(&prepared.target, |query| with_sid(query, &theirs))?;
         let response =
             handler::ask(self.connection, self.exchange, &self.way, prepared, permit, body).await?;

@@ -99,8 +99,8 @@ fn websocket(
     let on_client = parts.extensions.remove::<OnUpgrade>().ok_or(Refusal::Socket(SocketFault::Handshake))?;
     without_extensions(&mut parts.headers);
     let running = way.running;
-    let prepared = handler::prepare(connection, way, parts, Hop::Upgrade)?;
-    let visitor = Knocked { knock, shardkey: shardkey(way.uri), address: prepared.client.address() };
+    let prepared = handler::prepare(way, parts, Hop::Upgrade)?;
+    let visitor = Knocked { knock, shardkey: shardkey(way.uri), address: way.client.address() };
     let call = Call {
         upstream: connection.core.upstream.clone(),
         server: prepared.server,

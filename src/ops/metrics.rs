@@ -5,6 +5,7 @@ use std::fmt;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::rules::objection::Ground;
 use crate::rules::refusal::REASONS;
 use crate::rules::route::Route;
 
@@ -14,6 +15,8 @@ pub struct Metrics {
     handle: PrometheusHandle,
     requests: Vec<[Counter; CLASSES.len()]>,
     refusals: Vec<(&'static str, Counter)>,
+    objections: Vec<(&'static str, Counter)>,
+    tokens: [Counter; SECRETS.len()],
     /// Connections that are open now.
     pub connections: Gauge,
     /// Connections refused because a cap was reached.
@@ -39,6 +42,19 @@ impl fmt::Debug for Metrics {
         f.write_str("Metrics")
     }
 }
+
+/// Which secret signed a token: at most one present and eight previous ones are configured (config/build/jwt.rs).
+const SECRETS: [&str; 9] = [
+    "current",
+    "previous-1",
+    "previous-2",
+    "previous-3",
+    "previous-4",
+    "previous-5",
+    "previous-6",
+    "previous-7",
+    "previous-8",
+];
 
 /// First digits of status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -77,6 +93,21 @@ impl Metrics {
                 (reason, counter("gateway_refusals_total", "Requests refused, by Gateway-Refusal.", &labels))
             })
             .collect();
+        let objections = Ground::REASONS.map(|reason| {
+            let labels = [("reason", reason)];
+            (
+                reason,
+                counter(
+                    "gateway_would_refuse_total",
+                    "Requests that a watching rule spoke against.",
+                    &labels,
+                ),
+            )
+        });
+        let tokens = SECRETS.map(|secret| {
+            let labels = [("secret", secret)];
+            counter("gateway_tokens_total", "Tokens that held, by the secret that signed them.", &labels)
+        });
         let session = |event| {
             let help = "Editors that joined or left a document; who returns within 10 s has not left.";
             counter("onlyoffice_session_events_total", help, &[("event", event)])
@@ -84,6 +115,8 @@ impl Metrics {
         Self {
             requests,
             refusals,
+            objections: objections.into(),
+            tokens,
             connections: gauge("gateway_connections", "Connections open now."),
             connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),
             sockets: gauge("gateway_sockets", "Editor sockets open now."),
@@ -117,6 +150,20 @@ impl Metrics {
     /// A request has been refused.
     pub fn refusal(&self, reason: &'static str) {
         if let Some((_, counter)) = self.refusals.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// A rule that only watches has spoken against a request.
+    pub fn objection(&self, reason: &'static str) {
+        if let Some((_, counter)) = self.objections.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+
+    /// A token has held, signed with the secret at this place of `[jwt]`: 0 is the present one.
+    pub fn token(&self, secret: usize) {
+        if let Some(counter) = self.tokens.get(secret) {
             counter.increment(1);
         }
     }

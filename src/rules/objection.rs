@@ -40,6 +40,10 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// Every name that [`Ground::reason`] can give.
+    pub const REASONS: [&'static str; 4] =
+        ["class_not_allowed", "key_mismatch", "host_not_allowed", "backend_address"];
+
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 
 mod knock;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use hyper::Method;
@@ -130,18 +130,6 @@ pub fn admit(
     Ok(Admitted { permit: permit(matched, Proof::Token(verified, carrier, class)), objections })
 }
 
-/// [`admit`] with the strictest mode and neither networks nor hosts, for a caller that has no [`Rules`] at hand.
-pub fn admit_token(
-    matched: &Matched<'_>,
-    method: &Method,
-    carried: &Carried<'_>,
-    settings: &Settings,
-    now: SystemTime,
-) -> Result<Permit, Refusal> {
-    let caller = Caller { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), now };
-    admit(matched, method, carried, settings, &Rules::default(), caller).map(|admitted| admitted.permit)
-}
-
 /// What holds whoever asks: the path is served at all, and with this method. For the gateway's own paths and sockets, too.
 pub fn check(matched: &Matched<'_>, method: &Method) -> Result<(), Refusal> {
     match matched.access {
@@ -171,6 +159,12 @@ mod tests {
 
     const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"];
 
+    /// With the strictest rules.
+    fn admit_token(matched: &Matched<'_>, method: &Method, carried: &Carried<'_>) -> Result<Permit, Refusal> {
+        let caller = Caller { address: [192, 0, 2, 1].into(), now: at(NOW) };
+        admit(matched, method, carried, &settings(&[SECRET]), &Rules::default(), caller).map(|it| it.permit)
+    }
+
     /// Asks for `path` with a good token in every carrier there is.
     fn ask(path: &str, method: &str, switches: Switches, token: Option<&str>) -> Result<Permit, Refusal> {
         let path = canonical(path).map_err(Refusal::Path)?;
@@ -185,7 +179,7 @@ mod tests {
         }
         let carried = Carried { headers: &headers, query: Some(&query), body: body.as_bytes() };
         match matched.access {
-            Access::Token(_) => admit_token(&matched, &method, &carried, &settings(&[SECRET]), at(NOW)),
+            Access::Token(_) => admit_token(&matched, &method, &carried),
             _ => admit_open(&matched, &method),
         }
     }
@@ -332,8 +326,7 @@ mod tests {
         for path in ["/doc/k/c", "/healthcheck", "/", "/fonts/000"] {
             let path = canonical(path).unwrap();
             let matched = find(&path, Switches::default());
-            let refusal =
-                admit_token(&matched, &Method::GET, &carried, &settings(&[SECRET]), at(NOW)).unwrap_err();
+            let refusal = admit_token(&matched, &Method::GET, &carried).unwrap_err();
             assert_eq!(refusal, Refusal::WrongDoor);
         }
         for (path, reason) in

@@ -25,5 +25,6 @@ mod sockets_gate;
 mod sockets_life;
 mod streaming;
 mod strict;
+mod token_cli;
 mod tokens;
 mod wire;
