@@ -20,6 +20,7 @@ mod raw;
 mod readme;
 mod restart;
 mod rig;
+mod socket_io;
 mod sockets;
 mod sockets_gate;
 mod sockets_life;
