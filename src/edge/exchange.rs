@@ -26,10 +26,8 @@ pub struct Exchange {
     /// Request id, also in the answer's `X-Request-Id`.
     pub id: RequestId,
     method: Method,
-    uri: Uri,
     version: Version,
-    host: Option<HeaderValue>,
-    agent: Option<HeaderValue>,
+    head: RefCell<Head>,
     client: Cell<IpAddr>,
     route: Cell<Route>,
     status: Cell<u16>,
@@ -41,6 +39,13 @@ pub struct Exchange {
     asked: RefCell<Option<(Arc<Server>, Duration, u32)>>,
     waiting: Cell<Waiting>,
     aborted: Cell<bool>,
+}
+
+/// What the log says of a head.
+struct Head {
+    uri: Uri,
+    host: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
 }
 
 /// What the answer's body waits for, and since when.
@@ -82,10 +87,12 @@ impl Exchange {
             begun: Instant::now(),
             id: connection.core.next_id(),
             method: parts.method.clone(),
-            uri: parts.uri.clone(),
             version: parts.version,
-            host: parts.headers.get(hyper::header::HOST).cloned(),
-            agent: parts.headers.get(USER_AGENT).cloned(),
+            head: RefCell::new(Head {
+                uri: parts.uri.clone(),
+                host: parts.headers.get(hyper::header::HOST).cloned(),
+                agent: parts.headers.get(USER_AGENT).cloned(),
+            }),
             client: Cell::new(connection.peer),
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
@@ -158,9 +165,15 @@ impl Exchange {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
-    /// Its connection has become an editor socket.
+    /// Its connection has become an editor socket. What the log will say of its head is copied: the pieces of a head hold
+    /// on to hyper's whole read buffer, 8 KB for as long as the socket lives.
     pub fn is_socket(&self) {
         self.connection.counted.is_socket();
+        let mut head = self.head.borrow_mut();
+        let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        let uri = head.uri.path().parse().unwrap_or_default();
+        let (host, agent) = (head.host.as_ref().and_then(copy), head.agent.as_ref().and_then(copy));
+        *head = Head { uri, host, agent };
     }
 
     /// What an editor socket carried.
@@ -217,12 +230,13 @@ impl Drop for Exchange {
         let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
+        let head = self.head.borrow();
         core.ops.log.access(&Access {
             id: self.id.as_str(),
             remote: proxied.as_deref().unwrap_or(&self.connection.remote),
             method: self.method.as_str(),
-            host: text(self.host.as_ref()).or(self.uri.host()).map(Text),
-            path: Text(self.uri.path()),
+            host: text(head.host.as_ref()).or(head.uri.host()).map(Text),
+            path: Text(head.uri.path()),
             route: self.route.get().name(),
             status: self.status.get(),
             refusal: self.refusal.get(),
@@ -240,7 +254,7 @@ impl Drop for Exchange {
                 _ => "1.1",
             },
             tls: self.connection.tls,
-            agent: text(self.agent.as_ref()).map(Text),
+            agent: text(head.agent.as_ref()).map(Text),
             aborted: self.aborted.get(),
         });
     }
