@@ -135,7 +135,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// Text that came from outside: cut to [`LONGEST_TEXT`], and anything shaped like a token is masked.
+/// Text that came from outside: cut to 512 bytes, and anything shaped like a token is masked.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a>(pub &'a str);
 
@@ -208,7 +208,7 @@ impl fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Writes what is queued and ends. A reader that does not read is not waited for longer than [`LAST_LINES`]: it
+    /// Writes what is queued and ends. A reader that does not read is not waited for longer than half a second: it
     /// must not keep the process from ending.
     pub fn finish(self) {
         self.log.0.pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;

@@ -29,7 +29,7 @@ pub struct Rule {
     pub shown: Shown,
 }
 
-/// The methods of a route. `OPTIONS` is in none: the Document Server has no CORS to offer there ([L]: 400 on the socket path).
+/// The methods of a route. `OPTIONS` is in none: the Document Server has no CORS to offer there (measured: 400 on the socket path).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Methods {
     /// GET and HEAD.
