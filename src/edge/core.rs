@@ -29,8 +29,9 @@ pub enum Stage {
     Closing,
 }
 
-/// How long sockets may take to say goodbye: what [`sockets::splice`] grants them, and a little. The process is gone within 500 ms.
-const GOODBYES: Duration = Duration::from_millis(450);
+/// How long all sockets of a core may take to say goodbye. One needs at most 450 ms (`sockets/splice`), mostly waiting; this is for
+/// thousands of them on a busy machine, so that none is cut off without its 1001.
+const GOODBYES: Duration = Duration::from_secs(2);
 
 /// Counts the sockets of a core, so that their goodbyes can be waited for.
 #[derive(Default)]

@@ -84,6 +84,7 @@ async fn at_the_gate(
     let Upgraded { io, read_buf, .. } = on_client.await.ok()?.downcast::<TokioIo<ClientStream>>().ok()?;
     exchange.is_socket();
     let mut client = io.into_inner();
+    client.is_socket();
     let server = call.server.clone();
     let Knocked { knock, shardkey, address } = knocked;
     let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id.as_str() };
@@ -154,5 +155,7 @@ async fn both(on_client: OnUpgrade, on_server: OnUpgrade) -> Option<(ClientStrea
     let (client, server) = tokio::join!(on_client, on_server);
     let Upgraded { io: client, read_buf: up, .. } = client.ok()?.downcast::<TokioIo<ClientStream>>().ok()?;
     let Upgraded { io: server, read_buf: down, .. } = server.ok()?.downcast::<UpgradedStream>().ok()?;
-    Some((client.into_inner(), server.into_inner(), [up.to_vec(), down.to_vec()]))
+    let mut client = client.into_inner();
+    client.is_socket();
+    Some((client, server.into_inner(), [up.to_vec(), down.to_vec()]))
 }

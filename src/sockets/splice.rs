@@ -17,15 +17,20 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::rules::frame::{self, Follower, Kind};
 
-/// Four TLS records: big enough for the 1.5 MB messages of a large paste to go in few steps, small enough for a cache.
-const SCRATCH: usize = 64 << 10;
+/// Two TLS records: the 1.5 MB messages of a large paste go in few steps, and a socket whose reader stalls holds at most this, what
+/// TLS holds ([`HELD_BY_TLS`]) and its own 12 KB: 64 KiB in all.
+const SCRATCH: usize = 32 << 10;
+/// What TLS may hold of a socket encrypted and unsent: one record. rustls' own limit is four.
+pub const HELD_BY_TLS: usize = 16 << 10;
 /// Reads of one direction before the other gets its turn.
 const TURNS: u32 = 8;
 /// When one side has ended, the other may finish what it is saying for this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// When the gateway leaves, a frame that is half-way through has this long to end, and so has the goodbye to be written. The
-/// process is gone within 500 ms (design.md 4).
-const GOODBYE: Duration = Duration::from_millis(200);
+/// When the gateway leaves, a frame that is half-way through has this long to end. This, the two below and [`LINGER`] stay below
+/// the 500 ms in which the process is to be gone (design.md 4).
+const TO_BOUNDARY: Duration = Duration::from_millis(150);
+/// And the goodbye has this long to be written.
+const GOODBYE: Duration = Duration::from_millis(100);
 /// And what the client still sends is read for this long: a connection closed with bytes unread is reset, and the goodbye lost.
 const LINGER: Duration = Duration::from_millis(100);
 
@@ -153,10 +158,12 @@ where
             let polled = self.down.poll_boundary(cx, &mut self.server, &mut self.client, &self.scratch)?;
             polled.map(Ok::<_, io::Error>)
         });
-        if matches!(timeout(GOODBYE, to_boundary).await, Ok(Ok(()))) && !self.down.frames.is_closed() {
+        if matches!(timeout(TO_BOUNDARY, to_boundary).await, Ok(Ok(()))) && !self.down.frames.is_closed() {
             let goodbye = frame::say(Kind::Close, &frame::goodbye(GOING_AWAY, "restarting"));
             timeout(GOODBYE, say_last(&mut self.client, &goodbye)).await.ok();
         }
+        // Every client of this core hears it before any server does: there may be thousands, and half a second.
+        tokio::task::yield_now().await;
         if self.up.kept.is_empty() && self.up.frames.is_at_boundary() && !self.up.frames.is_closed() {
             let goodbye = frame::say_masked(Kind::Close, &frame::goodbye(GOING_AWAY, ""));
             timeout(LINGER, say_last(&mut self.server, &goodbye)).await.ok();
