@@ -52,9 +52,20 @@ struct Raw {
     takes: watch::Sender<u64>,
 }
 
+/// Its connections hold little unread: the kernel's own sizing went to 32 MiB for one that had once been read quickly, and
+/// what vanishes there says nothing about the gateway.
+fn small_listener(unread: usize) -> TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(unread).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(64).unwrap();
+    TcpListener::from_std(socket.into()).unwrap()
+}
+
 impl Raw {
     async fn start(takes: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = small_listener(256 << 10);
         let raw = Self {
             address: listener.local_addr().unwrap(),
             read: Arc::default(),
@@ -331,12 +342,7 @@ async fn an_upload_that_was_answered_early_holds_nobody_up() {
 /// was given the first one meanwhile would wait for ever.
 async fn answers_before_it_reads() -> SocketAddr {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap(); // so that a body does not vanish in the kernel
-    socket.set_nonblocking(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-    socket.listen(16).unwrap();
-    let listener = TcpListener::from_std(socket.into()).unwrap();
+    let listener = small_listener(4096);
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         let second = Arc::new(tokio::sync::Notify::new());
