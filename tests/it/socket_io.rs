@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use standin::{clock, token};
 
 use crate::rig::{Rig, SECRET, Setup};
-use crate::wire;
 
 /// Where `npm install --prefix target/npm socket.io-client@4.8.1` puts it.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/npm/node_modules/socket.io-client");
@@ -147,9 +146,10 @@ async fn it_reconnects_with_its_session_after_the_open_token_has_expired() {
     let session = token::sign(SECRET, &token::session("demo", ("ann", "Ann"), 1, &clock::system()));
     let again = json!({"session": session, "data": {"jwtOpen": token::sign(SECRET, &old)}});
     let good = token::sign(SECRET, &open("demo"));
-    let asked = json!({"auth": {"token": good}, "again": again, "milliseconds": 3000});
+    let asked = json!({"auth": {"token": good}, "again": again, "milliseconds": 3000, "large": 1});
     let dropping = async {
-        wire::metric_becomes(rig.admin, "onlyoffice_active_sessions", 1.0).await;
+        // What it says once it is connected, and knows it.
+        rig.server.wait_for_packet(|heard| heard.packet.contains("clientLog")).await;
         rig.server.stop().await;
         rig.server.start_again().await.unwrap();
     };
