@@ -1,0 +1,6 @@
+//! Saved documents at their real size, and against what others have collected: W3C's XML suite and documents of office suites,
+//! neither of which is kept here. Each test says what it did not find, and where it looked.
+
+mod real;
+mod size;
+mod w3c;
