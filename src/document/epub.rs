@@ -18,13 +18,18 @@ pub(super) fn check(file: &mut File<'_>) -> Result<(), Fault> {
     let mimetype = directory.find(b"mimetype").ok_or_else(|| Fault::content("no mimetype in it"))?;
     let bytes = parts::bytes(file, &mut unpacker, &directory, mimetype, 256)?;
     if bytes.trim_ascii() != TYPE {
-        return Err(Fault::content(format!("declared epub, but its mimetype is {}", super::zip::shown(&bytes))));
+        return Err(Fault::content(format!(
+            "declared epub, but its mimetype is {}",
+            super::zip::shown(&bytes)
+        )));
     }
-    let container = directory.find(CONTAINER).ok_or_else(|| Fault::content("no META-INF/container.xml in it"))?;
+    let container =
+        directory.find(CONTAINER).ok_or_else(|| Fault::content("no META-INF/container.xml in it"))?;
     let mut packages = vec![false; count];
     parts::listen(file, &mut unpacker, &directory, container, profile, &mut |element: &Element<'_>| {
         if element.local() == b"rootfile"
-            && let Some(index) = element.attribute(b"full-path").and_then(|path| entry_of(&directory, b"", path))
+            && let Some(index) =
+                element.attribute(b"full-path").and_then(|path| entry_of(&directory, b"", path))
         {
             set(&mut packages, index, true);
         }
@@ -39,7 +44,8 @@ pub(super) fn check(file: &mut File<'_>) -> Result<(), Fault> {
     if let Some(encryption) = directory.find(ENCRYPTION) {
         parts::listen(file, &mut unpacker, &directory, encryption, profile, &mut |element: &Element<'_>| {
             if element.local() == b"CipherReference"
-                && let Some(index) = element.attribute(b"URI").and_then(|path| entry_of(&directory, b"", path))
+                && let Some(index) =
+                    element.attribute(b"URI").and_then(|path| entry_of(&directory, b"", path))
             {
                 set(&mut xml, index, false);
             }

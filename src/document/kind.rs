@@ -80,10 +80,14 @@ impl Form {
             Self::Ooxml(_) | Self::Odf(_) | Self::Epub => magic == Magic::Zip,
             Self::Ole(_) => magic == Magic::Ole,
             Self::Biff => magic == Magic::Biff,
-            Self::Pdf => magic == Magic::Pdf || (magic == Magic::Other && head.windows(5).any(|w| w == b"%PDF-")),
+            Self::Pdf => {
+                magic == Magic::Pdf || (magic == Magic::Other && head.windows(5).any(|w| w == b"%PDF-"))
+            }
             Self::Rtf => magic == Magic::Rtf,
             // UTF-16 begins with its mark; of UTF-8 the first sign that is no space must open a tag.
-            Self::FlatOdf(_) | Self::Html => magic == Magic::Other && opens_a_tag(head),
+            Self::FlatOdf(_) => magic == Magic::Other && opens_a_tag(head),
+            // A page may begin with text, but none goes on for a kilobyte without a tag.
+            Self::Html => magic == Magic::Other && head.contains(&b'<'),
             // Text is whatever no other format claims; it is never asked what it says.
             Self::Text(_) => matches!(magic, Magic::Other | Magic::Biff | Magic::Rtf),
         }
@@ -91,7 +95,11 @@ impl Form {
 
     pub(crate) fn kind(self) -> Kind {
         match self {
-            Self::Ooxml(kind) | Self::Odf(kind) | Self::FlatOdf(kind) | Self::Ole(kind) | Self::Text(kind) => kind,
+            Self::Ooxml(kind)
+            | Self::Odf(kind)
+            | Self::FlatOdf(kind)
+            | Self::Ole(kind)
+            | Self::Text(kind) => kind,
             Self::Epub => Kind::Epub,
             Self::Biff => Kind::Xls,
             Self::Pdf => Kind::Pdf,
@@ -165,7 +173,7 @@ mod tests {
 
     #[test]
     fn first_bytes_and_declared_types() {
-        let cases: [(&str, &[u8], bool); 27] = [
+        let cases: [(&str, &[u8], bool); 28] = [
             ("docx", b"PK\x03\x04....", true),
             ("docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", true),
             ("docx", b"%PDF-1.7", false),
@@ -187,6 +195,7 @@ mod tests {
             ("rtf", b"{rtf1", false),
             ("html", b"\xef\xbb\xbf \n<p>", true),
             ("html", b"\xff\xfe<\0", true),
+            ("html", b"plain <b>text</b>", true),
             ("html", b"plain", false),
             ("txt", b"plain", true),
             ("txt", b"PK\x03\x04", false),

@@ -201,9 +201,10 @@ pub fn check(
     let magic = Magic::of(head);
     match forms.iter().find(|form| form.begins_with(magic, head)) {
         Some(form) => examine(&mut file, *form),
-        None => {
-            Err(Fault::content(format!("declared {declared}, but {}", magic.sentence(head, declared.as_str()))))
-        }
+        None => Err(Fault::content(format!(
+            "declared {declared}, but {}",
+            magic.sentence(head, declared.as_str())
+        ))),
     }
 }
 

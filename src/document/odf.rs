@@ -22,7 +22,8 @@ pub(super) fn check(file: &mut File<'_>, kind: Kind) -> Result<(), Fault> {
         Some(index) => has_type(&parts::bytes(file, &mut unpacker, &directory, index, TYPE)?, kind)?,
         None => return Err(Fault::content("no mimetype in it")),
     }
-    let manifest = directory.find(MANIFEST).ok_or_else(|| Fault::content("no META-INF/manifest.xml in it"))?;
+    let manifest =
+        directory.find(MANIFEST).ok_or_else(|| Fault::content("no META-INF/manifest.xml in it"))?;
     let mut xml = vec![false; directory.entries().len()];
     let mut last = None;
     parts::listen(file, &mut unpacker, &directory, manifest, profile, &mut |element: &Element<'_>| {
@@ -68,10 +69,16 @@ fn has_type(bytes: &[u8], kind: Kind) -> Result<(), Fault> {
         _ => "presentation",
     };
     let text = String::from_utf8_lossy(bytes);
-    let form = text.trim().strip_prefix("application/vnd.oasis.opendocument.").and_then(|rest| rest.strip_prefix(family));
+    let form = text
+        .trim()
+        .strip_prefix("application/vnd.oasis.opendocument.")
+        .and_then(|rest| rest.strip_prefix(family));
     match form {
         Some("" | "-template" | "-master" | "-master-template" | "-web") => Ok(()),
-        _ => Err(Fault::content(format!("declared as {kind:?}, but its mimetype is {}", super::zip::shown(bytes)))),
+        _ => Err(Fault::content(format!(
+            "declared as {kind:?}, but its mimetype is {}",
+            super::zip::shown(bytes)
+        ))),
     }
 }
 
@@ -81,7 +88,10 @@ pub(super) fn check_flat(file: &mut File<'_>) -> Result<(), Fault> {
     let mut root = None;
     let mut listen = |element: &Element<'_>| {
         if root.is_none() {
-            root = Some(element.local() == b"document" && element.namespace().starts_with(b"urn:oasis:names:tc:opendocument:"));
+            root = Some(
+                element.local() == b"document"
+                    && element.namespace().starts_with(b"urn:oasis:names:tc:opendocument:"),
+            );
         }
     };
     let mut buffer = vec![0; BLOCK];

@@ -69,7 +69,8 @@ pub(super) fn check(file: &mut File<'_>, kind: Kind) -> Result<(), Fault> {
         main: None,
     };
     let mut unpacker = Unpacker::new();
-    let types = package.directory.find(TYPES).ok_or_else(|| Fault::content("no [Content_Types].xml in it"))?;
+    let types =
+        package.directory.find(TYPES).ok_or_else(|| Fault::content("no [Content_Types].xml in it"))?;
     let mut read = vec![false; count];
     package.types(file, &mut unpacker, types)?;
     mark(&mut read, types);
@@ -135,12 +136,18 @@ impl Package {
         })
     }
 
-    fn relationships(&mut self, file: &mut File<'_>, unpacker: &mut Unpacker, index: usize) -> Result<(), Fault> {
+    fn relationships(
+        &mut self,
+        file: &mut File<'_>,
+        unpacker: &mut Unpacker,
+        index: usize,
+    ) -> Result<(), Fault> {
         let profile = profile(file);
         let own = folded(self.name(index));
         let root = own == ROOT_RELS;
         // Targets are seen from the folder above `_rels`.
-        let base = own.strip_suffix(own.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).unwrap_or_default();
+        let base =
+            own.strip_suffix(own.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).unwrap_or_default();
         let base = base.strip_suffix(b"_rels/").unwrap_or_default().to_vec();
         let Self { directory, named, main, .. } = self;
         super::parts::listen(file, unpacker, directory, index, profile, &mut |element: &Element<'_>| {
@@ -176,7 +183,9 @@ impl Package {
         };
         match self.content(main) {
             Content::Of(found, _) if found == kind => Ok(()),
-            Content::Of(found, _) => Err(Fault::content(format!("declared as {kind:?}, but the package is {found:?}"))),
+            Content::Of(found, _) => {
+                Err(Fault::content(format!("declared as {kind:?}, but the package is {found:?}")))
+            }
             _ => Err(Fault::content(format!("the package's main part is not that of {kind:?}"))),
         }
     }
@@ -254,8 +263,14 @@ mod tests {
             (format!("{vnd}spreadsheetml.sheet.main+xml; charset=utf-8"), Content::Of(Kind::Xlsx, true)),
             (format!("{vnd}presentationml.slideshow.main+xml"), Content::Of(Kind::Pptx, true)),
             ("application/vnd.ms-word.document.macroEnabled.main+xml".into(), Content::Of(Kind::Docx, true)),
-            ("application/vnd.ms-excel.sheet.binary.macroEnabled.main".into(), Content::Of(Kind::Xlsx, false)),
-            ("application/vnd.ms-powerpoint.presentation.macroEnabled.main+xml".into(), Content::Of(Kind::Pptx, true)),
+            (
+                "application/vnd.ms-excel.sheet.binary.macroEnabled.main".into(),
+                Content::Of(Kind::Xlsx, false),
+            ),
+            (
+                "application/vnd.ms-powerpoint.presentation.macroEnabled.main+xml".into(),
+                Content::Of(Kind::Pptx, true),
+            ),
             (format!("{vnd}spreadsheetml.worksheet+xml"), Content::Of(Kind::Xlsx, true)),
             (format!("{vnd}spreadsheetml.sheet"), Content::Of(Kind::Xlsx, false)),
             // Excel writes HTML's <br> into these; nobody may hold them to XML.

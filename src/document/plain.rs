@@ -37,8 +37,12 @@ pub(super) fn ole(file: &mut File<'_>) -> Result<(), Fault> {
     if file.read_at(0, &mut header)? < header.len() {
         return Err(Fault::content("the OLE container ends within its header"));
     }
-    let short = |at: usize| header.get(at..at + 2).map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)));
-    let long = |at: usize| header.get(at..at + 4).map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)));
+    let short = |at: usize| {
+        header.get(at..at + 2).map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)))
+    };
+    let long = |at: usize| {
+        header.get(at..at + 4).map_or(0, |b| b.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)))
+    };
     let shift = short(30);
     if !matches!((short(26), shift), (3, 9) | (4, 12)) {
         return Err(Fault::content("the OLE container's version and sector size do not belong together"));
@@ -48,7 +52,9 @@ pub(super) fn ole(file: &mut File<'_>) -> Result<(), Fault> {
     let tables = (0..109).map(|n| long(76 + 4 * n)).take_while(|sector| *sector < 0xffff_fffa);
     for sector in tables.chain([long(48)]) {
         if u64::from(sector) >= sectors {
-            return Err(Fault::content(format!("the OLE container names sector {sector} of {sectors}: its end is missing")));
+            return Err(Fault::content(format!(
+                "the OLE container names sector {sector} of {sectors}: its end is missing"
+            )));
         }
     }
     Ok(())

@@ -33,7 +33,13 @@ pub fn deflated(name: &str, bytes: &[u8]) -> Entry {
 pub fn stored(name: &str, bytes: &[u8]) -> Entry {
     let mut crc = Crc::new();
     crc.update(bytes);
-    Entry { name: name.into(), packed: bytes.to_vec(), size: bytes.len() as u64, crc: crc.sum(), ..Entry::default() }
+    Entry {
+        name: name.into(),
+        packed: bytes.to_vec(),
+        size: bytes.len() as u64,
+        crc: crc.sum(),
+        ..Entry::default()
+    }
 }
 
 /// The archive, with ZIP64 ends if an entry is long.

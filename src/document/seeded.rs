@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::time::{Duration, Instant};
 
-use super::samples::{archive, docx, epub, odt, ooxml, ole, pdf, stored};
+use super::samples::{archive, docx, epub, odt, ole, ooxml, pdf, stored};
 use super::{Fault, Kind, Limits, Reason, check};
 
 fn judge(declared: &str, bytes: &[u8]) -> Result<Kind, Reason> {
@@ -16,7 +16,8 @@ fn judge(declared: &str, bytes: &[u8]) -> Result<Kind, Reason> {
 #[test]
 fn packages() {
     let page = "<!DOCTYPE html PUBLIC \"-//W3C//DTD XHTML 1.1//EN\" \"x\"><p>&nbsp;</p>";
-    let (content, xml, zip) = (Err(Reason::FileContent), Err(Reason::XmlWellformedness), Err(Reason::ZipIntegrity));
+    let (content, xml, zip) =
+        (Err(Reason::FileContent), Err(Reason::XmlWellformedness), Err(Reason::ZipIntegrity));
     let without = |mut entries: Vec<super::samples::Entry>, at: usize| {
         entries.remove(at);
         archive(&entries)
@@ -25,7 +26,8 @@ fn packages() {
     part.push(stored("word/x.xml", b"not XML, and not named"));
     let mut vml = ooxml("xlsx", "<a/>");
     vml.push(stored("xl/vmlDrawing1.vml", b"<xml><br></xml>"));
-    let cases: [(&str, &str, Vec<u8>, Result<Kind, Reason>); 24] = [
+    type Case = (&'static str, &'static str, Vec<u8>, Result<Kind, Reason>);
+    let cases: [Case; 24] = [
         ("docx", "docx", archive(&ooxml("docx", "<a/>")), Ok(Kind::Docx)),
         ("template", "dotm", archive(&ooxml("docx", "<a/>")), Ok(Kind::Docx)),
         ("xlsx", "xlsx", archive(&ooxml("xlsx", "<a/>")), Ok(Kind::Xlsx)),
@@ -115,7 +117,15 @@ fn every_truncation_is_seen_as_what_it_is() {
 fn ten_thousand_documents_by_chance() {
     const KINDS: [&str; 12] =
         ["docx", "xlsx", "odt", "epub", "fodt", "pdf", "doc", "rtf", "html", "txt", "oform", "xls"];
-    let seeds = [docx(), archive(&odt("<a>x</a>")), archive(&epub("<p/>")), pdf(), ole(3), b"{\\rtf1}".to_vec(), Vec::new()];
+    let seeds = [
+        docx(),
+        archive(&odt("<a>x</a>")),
+        archive(&epub("<p/>")),
+        pdf(),
+        ole(3),
+        b"{\\rtf1}".to_vec(),
+        Vec::new(),
+    ];
     let mut random = fastrand::Rng::with_seed(9);
     let mut slowest = Duration::ZERO;
     let mut accepted = 0;

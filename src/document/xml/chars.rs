@@ -99,9 +99,12 @@ mod tests {
 
     #[test]
     fn illegal_characters_are_found_wherever_they_stand() {
-        for (text, at) in
-            [("ab\u{1}", Some(2)), ("a\u{fffe}", Some(1)), ("\u{ffff}", Some(0)), ("\u{fffd}\u{feff}\t\r\n\u{7f}\u{85}", None)]
-        {
+        for (text, at) in [
+            ("ab\u{1}", Some(2)),
+            ("a\u{fffe}", Some(1)),
+            ("\u{ffff}", Some(0)),
+            ("\u{fffd}\u{feff}\t\r\n\u{7f}\u{85}", None),
+        ] {
             assert_eq!(first_illegal(text.as_bytes()), at, "{text:?}");
         }
     }

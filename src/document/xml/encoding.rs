@@ -13,6 +13,12 @@ enum Coding {
     },
 }
 
+/// A flaw, and the byte of the block at which it showed.
+pub(super) type At = (usize, &'static str);
+/// Who gets whole characters, and the offset in the block at which they begin.
+pub(super) type Take<'a> = dyn FnMut(usize, &[u8]) -> Result<(), At> + 'a;
+
+/// A part's bytes on their way to UTF-8.
 #[derive(Debug)]
 pub(super) struct Decoder {
     coding: Option<Coding>,
@@ -111,7 +117,8 @@ impl Decoder {
     /// Takes the declaration's word, where the bytes do not contradict it.
     pub(super) fn declared(&mut self, name: &[u8]) -> Result<(), &'static str> {
         let name = name.to_ascii_lowercase();
-        let wide = name.starts_with(b"utf-16") || matches!(name.as_slice(), b"utf16" | b"ucs-2" | b"iso-10646-ucs-2");
+        let wide = name.starts_with(b"utf-16")
+            || matches!(name.as_slice(), b"utf16" | b"ucs-2" | b"iso-10646-ucs-2");
         let utf8 = matches!(name.as_slice(), b"utf-8" | b"utf8");
         match self.coding {
             Some(Coding::Utf16 { little }) => {
@@ -120,8 +127,7 @@ impl Decoder {
             }
             _ if wide || name.starts_with(b"utf-32") || name.starts_with(b"iso-10646-ucs-4") => Err(OTHER),
             _ if utf8 => Ok(()),
-            // The mark wins over the name; Windows programs write both.
-            _ if self.marked => Ok(()),
+            _ if self.marked => Err(OTHER),
             _ => {
                 self.coding = Some(Coding::Ascii);
                 Ok(())
@@ -130,11 +136,7 @@ impl Decoder {
     }
 
     /// Second stage: whole characters of UTF-8, with the offset in `bytes` at which they begin.
-    pub(super) fn characters(
-        &mut self,
-        bytes: &[u8],
-        take: &mut dyn FnMut(usize, &[u8]) -> Result<(), (usize, &'static str)>,
-    ) -> Result<(), (usize, &'static str)> {
+    pub(super) fn characters(&mut self, bytes: &[u8], take: &mut Take<'_>) -> Result<(), At> {
         match self.coding {
             Some(Coding::Utf16 { .. }) => take(0, bytes),
             Some(Coding::Ascii) => {
@@ -151,11 +153,7 @@ impl Decoder {
         }
     }
 
-    fn utf8(
-        &mut self,
-        mut bytes: &[u8],
-        take: &mut dyn FnMut(usize, &[u8]) -> Result<(), (usize, &'static str)>,
-    ) -> Result<(), (usize, &'static str)> {
+    fn utf8(&mut self, mut bytes: &[u8], take: &mut Take<'_>) -> Result<(), At> {
         let mut skipped = 0;
         // A character that began in the last block: it takes at most three more bytes.
         while !self.held.is_empty() {

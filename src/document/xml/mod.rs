@@ -16,7 +16,7 @@ mod prolog;
 mod scan;
 mod tag;
 
-use encoding::Decoder;
+use encoding::{At, Decoder};
 use prolog::Gathered;
 use scan::Scanner;
 pub use tag::Element;
@@ -88,7 +88,7 @@ impl Reader {
         self.decoder.finish().and_then(|()| self.scanner.finish()).map_err(|what| end((0, what)))
     }
 
-    fn step(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), (usize, &'static str)> {
+    fn step(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), At> {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let result = match self.decoder.narrow(bytes, &mut scratch) {
@@ -100,29 +100,33 @@ impl Reader {
         result.map_err(|(at, what)| (at.min(bytes.len()), what))
     }
 
-    fn declared(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), (usize, &'static str)> {
+    fn declared(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), At> {
         match self.prolog.gather(bytes) {
             Gathered::More => Ok(()),
             Gathered::Passed => self.text(bytes, listen),
             Gathered::None { held, from } => {
                 self.text(&held, listen)?;
-                self.text(bytes.get(from..).unwrap_or_default(), listen).map_err(|(at, what)| (at + from, what))
+                self.text(bytes.get(from..).unwrap_or_default(), listen)
+                    .map_err(|(at, what)| (at + from, what))
             }
             Gathered::Declaration { text, from } => {
                 let name = prolog::encoding_of(&text).map_err(|what| (from, what))?;
                 if let Some(name) = name {
                     self.decoder.declared(name).map_err(|what| (from, what))?;
                 }
-                self.text(bytes.get(from..).unwrap_or_default(), listen).map_err(|(at, what)| (at + from, what))
+                self.text(bytes.get(from..).unwrap_or_default(), listen)
+                    .map_err(|(at, what)| (at + from, what))
             }
         }
     }
 
-    fn text(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), (usize, &'static str)> {
+    fn text(&mut self, bytes: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), At> {
         let scanner = &mut self.scanner;
         self.decoder.characters(bytes, &mut |at, text| {
             if let Some(illegal) = chars::first_illegal(text) {
-                scanner.scan(text.get(..illegal).unwrap_or_default(), listen).map_err(|(i, what)| (at + i, what))?;
+                scanner
+                    .scan(text.get(..illegal).unwrap_or_default(), listen)
+                    .map_err(|(i, what)| (at + i, what))?;
                 return Err((at + illegal, "a character that XML does not allow"));
             }
             scanner.scan(text, listen).map_err(|(i, what)| (at + i, what))

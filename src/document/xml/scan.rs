@@ -4,6 +4,7 @@
 use super::Profile;
 use super::chars::{is_char, is_name, is_plain_name, is_space};
 use super::doctype::Doctype;
+use super::encoding::At;
 use super::tag::{Element, Tags};
 
 /// Longest name or reference. libxml2 stops at 50,000.
@@ -76,11 +77,7 @@ impl Scanner {
     }
 
     /// Reads on; a flaw comes with where it showed.
-    pub(super) fn scan(
-        &mut self,
-        text: &[u8],
-        listen: &mut dyn FnMut(&Element<'_>),
-    ) -> Result<(), (usize, &'static str)> {
+    pub(super) fn scan(&mut self, text: &[u8], listen: &mut dyn FnMut(&Element<'_>)) -> Result<(), At> {
         let mut at = 0;
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
             let plain = self.plain(rest);
@@ -106,7 +103,8 @@ impl Scanner {
             State::Cdata(0) => until(|b| b == b']'),
             State::Instruction { mark: false, bare: false } => until(|b| b == b'?'),
             State::StartName | State::EndName | State::AttributeName if self.word.len() < WORD => {
-                let end = until(|b| is_space(b) || matches!(b, b'>' | b'/' | b'=' | b'<' | b'"' | b'\'' | b'&'));
+                let end =
+                    until(|b| is_space(b) || matches!(b, b'>' | b'/' | b'=' | b'<' | b'"' | b'\'' | b'&'));
                 self.word.extend_from_slice(rest.get(..end).unwrap_or_default());
                 end
             }
@@ -232,7 +230,9 @@ impl Scanner {
             b"gt" => Ok(Some('>')),
             b"quot" => Ok(Some('"')),
             b"apos" => Ok(Some('\'')),
-            _ if self.doctype_seen && if self.namespaces { is_plain_name(word) } else { is_name(word) } => Ok(None),
+            _ if self.doctype_seen && if self.namespaces { is_plain_name(word) } else { is_name(word) } => {
+                Ok(None)
+            }
             _ => Err("a reference to an entity that is not declared"),
         }
     }
@@ -260,12 +260,16 @@ impl Scanner {
             b"[CDATA[" if self.tags.depth() > 0 => Ok(State::Cdata(0)),
             b"[CDATA[" => Err("CDATA outside the root element"),
             b"DOCTYPE" if !self.doctype_allowed => Err("a DOCTYPE, which this format does not allow"),
-            b"DOCTYPE" if self.root_seen || self.doctype_seen => Err("a DOCTYPE that does not stand before the root"),
+            b"DOCTYPE" if self.root_seen || self.doctype_seen => {
+                Err("a DOCTYPE that does not stand before the root")
+            }
             b"DOCTYPE" => {
                 self.doctype_seen = true;
                 Ok(State::Doctype(Doctype::default()))
             }
-            word if [&b"--"[..], b"[CDATA[", b"DOCTYPE"].iter().any(|known| known.starts_with(word)) => Ok(State::Bang),
+            word if [&b"--"[..], b"[CDATA[", b"DOCTYPE"].iter().any(|known| known.starts_with(word)) => {
+                Ok(State::Bang)
+            }
             _ => Err("a <! that begins nothing"),
         }
     }

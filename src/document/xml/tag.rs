@@ -127,7 +127,8 @@ impl Tags {
     }
 
     fn checked(&self, name: &[u8]) -> Result<(), &'static str> {
-        let good = if self.profile.namespaces { is_qualified_name(name) } else { super::chars::is_name(name) };
+        let good =
+            if self.profile.namespaces { is_qualified_name(name) } else { super::chars::is_name(name) };
         if good { Ok(()) } else { Err("a name that is none") }
     }
 
@@ -171,7 +172,11 @@ impl Tags {
             return Err("elements nested beyond all measure");
         }
         self.unlike()?;
-        self.open.push(Open { name: self.names.len(), bindings: self.bindings.len(), text: self.bound.len() });
+        self.open.push(Open {
+            name: self.names.len(),
+            bindings: self.bindings.len(),
+            text: self.bound.len(),
+        });
         if self.names.len() + self.name.len() > OPEN {
             return Err("names beyond all measure");
         }
@@ -211,7 +216,8 @@ impl Tags {
             }
             return Ok(());
         }
-        let mut names: Vec<&[u8]> = self.attributes.iter().map(|attribute| self.part(&attribute.name)).collect();
+        let mut names: Vec<&[u8]> =
+            self.attributes.iter().map(|attribute| self.part(&attribute.name)).collect();
         names.sort_unstable();
         if names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) { Err(TWICE) } else { Ok(()) }
     }
@@ -225,7 +231,9 @@ impl Tags {
                 b"xmlns" => return Err("the prefix xmlns is declared"),
                 b"xml" if namespace == XML => continue,
                 b"xml" => return Err("the prefix xml is declared as something else"),
-                _ if namespace == XML || namespace == XMLNS => return Err("a reserved namespace is declared"),
+                _ if namespace == XML || namespace == XMLNS => {
+                    return Err("a reserved namespace is declared");
+                }
                 [_, ..] if namespace.is_empty() => return Err("a prefix is declared without a namespace"),
                 _ => {}
             }

@@ -43,15 +43,78 @@ fn well_formed() {
 #[test]
 fn not_well_formed() {
     for text in [
-        "", " ", "a", "<", "<a", "<a>", "<a/", "</a>", "<a></b>", "<a></a><b/>", "<a/>x", "x<a/>", "<a/>&amp;", "<a/></a>",
-        " <?xml version='1.0'?><a/>", "<a><?xml version='1.0'?></a>", "<?xml?><a/>", "<?XML version='1.0'?><a/>", "< a/>", "<1a/>", "<a b/>",
-        "<a b=1/>", "<a b='1'c='2'/>", "<a b='1' b='2'/>", "<a b='<'/>", "<a b='&'/>", "<a b='1/>", "<a /b/>", "<a / >", "<a b:c='1'/>",
-        "<b:a/>", "<a:b:c xmlns:a='u'/>", "<a xmlns:b=''/>", "<a xmlns:xml='u'/>", "<a xmlns:xmlns='u'/>",
-        "<a xmlns:b='u' xmlns:c='u' b:d='' c:d=''/>", "<a>]]></a>", "<a>&nbsp;</a>", "<a>& </a>", "<a>&amp</a>", "<a>&#0;</a>", "<a>&#x110000;</a>",
-        "<a>&#xD800;</a>", "<a>&#;</a>", "<a>&#x;</a>", "<a>&#1a;</a>", "<a>&#X41;</a>", "<a>&;</a>", "<a>&#99999999999999999999;</a>", "<a>\u{1}</a>",
-        "<a>\u{fffe}</a>", "<a b='\u{0}'/>", "<!-- -- --><a/>", "<!-- ---><a/>", "<!-- <a/>", "<a><![CDATA[</a>", "<![CDATA[]]><a/>", "<a><![CData[]]></a>",
-        "<!DOCTYPE a><a/>", "<!doctype a><a/>", "<? pi?><a/>", "<??><a/>", "<?pi><a/>", "<?p?q?><a/>", "<?a:b?><a/>", "<!ELEMENT a ANY><a/>", "<a></a b='1'>",
-        "<a></ a>", "<a b='1'b/>", "<a\u{d7}/>", "<?xml version='1.0' encoding='UTF-16'?><a/>", "<a b/=''/>",
+        "",
+        " ",
+        "a",
+        "<",
+        "<a",
+        "<a>",
+        "<a/",
+        "</a>",
+        "<a></b>",
+        "<a></a><b/>",
+        "<a/>x",
+        "x<a/>",
+        "<a/>&amp;",
+        "<a/></a>",
+        " <?xml version='1.0'?><a/>",
+        "<a><?xml version='1.0'?></a>",
+        "<?xml?><a/>",
+        "<?XML version='1.0'?><a/>",
+        "< a/>",
+        "<1a/>",
+        "<a b/>",
+        "<a b=1/>",
+        "<a b='1'c='2'/>",
+        "<a b='1' b='2'/>",
+        "<a b='<'/>",
+        "<a b='&'/>",
+        "<a b='1/>",
+        "<a /b/>",
+        "<a / >",
+        "<a b:c='1'/>",
+        "<b:a/>",
+        "<a:b:c xmlns:a='u'/>",
+        "<a xmlns:b=''/>",
+        "<a xmlns:xml='u'/>",
+        "<a xmlns:xmlns='u'/>",
+        "<a xmlns:b='u' xmlns:c='u' b:d='' c:d=''/>",
+        "<a>]]></a>",
+        "<a>&nbsp;</a>",
+        "<a>& </a>",
+        "<a>&amp</a>",
+        "<a>&#0;</a>",
+        "<a>&#x110000;</a>",
+        "<a>&#xD800;</a>",
+        "<a>&#;</a>",
+        "<a>&#x;</a>",
+        "<a>&#1a;</a>",
+        "<a>&#X41;</a>",
+        "<a>&;</a>",
+        "<a>&#99999999999999999999;</a>",
+        "<a>\u{1}</a>",
+        "<a>\u{fffe}</a>",
+        "<a b='\u{0}'/>",
+        "<!-- -- --><a/>",
+        "<!-- ---><a/>",
+        "<!-- <a/>",
+        "<a><![CDATA[</a>",
+        "<![CDATA[]]><a/>",
+        "<a><![CData[]]></a>",
+        "<!DOCTYPE a><a/>",
+        "<!doctype a><a/>",
+        "<? pi?><a/>",
+        "<??><a/>",
+        "<?pi><a/>",
+        "<?p?q?><a/>",
+        "<?a:b?><a/>",
+        "<!ELEMENT a ANY><a/>",
+        "<a></a b='1'>",
+        "<a></ a>",
+        "<a b='1'b/>",
+        "<a\u{d7}/>",
+        "<?xml version='1.0' encoding='UTF-16'?><a/>",
+        "<a b/=''/>",
     ] {
         assert!(judge(text.as_bytes(), OOXML).is_err(), "{text}");
     }
@@ -60,7 +123,10 @@ fn not_well_formed() {
 #[test]
 fn a_doctype_is_skipped_where_a_format_allows_it() {
     for (text, good) in [
-        ("<!DOCTYPE manifest:manifest PUBLIC \"-//OpenOffice.org//DTD Manifest 1.0//EN\" \"Manifest.dtd\"><a/>", true),
+        (
+            "<!DOCTYPE manifest:manifest PUBLIC \"-//OpenOffice.org//DTD Manifest 1.0//EN\" \"Manifest.dtd\"><a/>",
+            true,
+        ),
         ("<!DOCTYPE html><a>&nbsp;</a>", true),
         ("<!DOCTYPE a [ <!-- ]> ' --> <?p ]>' ?> <!ENTITY b \"]><\"> %c; ]><a>&b;</a>", true),
         ("<!DOCTYPE a><!DOCTYPE a><a/>", false),
@@ -74,7 +140,9 @@ fn a_doctype_is_skipped_where_a_format_allows_it() {
 }
 
 fn utf16(text: &str, little: bool) -> Vec<u8> {
-    text.encode_utf16().flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
+    text.encode_utf16()
+        .flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() })
+        .collect()
 }
 
 #[test]
@@ -87,7 +155,11 @@ fn encodings() {
         assert!(judge(&bytes[..bytes.len() - 1], OOXML).is_err(), "half a unit");
         assert!(judge(&utf16("<?xml version='1.0' encoding='utf-8'?><a/>", little), OOXML).is_err());
         let mut lone = utf16("\u{feff}<a>x</a>", little);
-        lone[8..10].copy_from_slice(&if little { 0xd83d_u16.to_le_bytes() } else { 0xd83d_u16.to_be_bytes() });
+        lone[8..10].copy_from_slice(&if little {
+            0xd83d_u16.to_le_bytes()
+        } else {
+            0xd83d_u16.to_be_bytes()
+        });
         assert!(judge(&lone, OOXML).is_err(), "half a pair");
     }
     for (bytes, good) in [
@@ -98,6 +170,7 @@ fn encodings() {
         (b"<a>\xed\xa0\x80</a>", false),
         (b"<a>\xc0\xbc</a>", false),
         (b"\xef\xbb\xbf<?xml version='1.0' encoding='ISO-8859-1'?><a>\xe4</a>", false),
+        (b"\xef\xbb\xbf<?xml version='1.0' encoding='ISO-8859-1'?><a/>", false),
         (b"\x00\x00\xfe\xff\x00\x00\x00<", false),
     ] {
         assert_eq!(judge(bytes, OOXML).is_ok(), good, "{bytes:?}");

@@ -50,7 +50,10 @@ impl Directory {
             return Err(bad(format!("{} entries; at most {} are allowed", end.entries, file.limits.entries)));
         }
         if end.size > file.limits.directory {
-            return Err(bad(format!("a directory of {} bytes; at most {} are allowed", end.size, file.limits.directory)));
+            return Err(bad(format!(
+                "a directory of {} bytes; at most {} are allowed",
+                end.size, file.limits.directory
+            )));
         }
         let mut bytes = vec![0; usize::try_from(end.size).unwrap_or(0)];
         if file.read_at(end.start, &mut bytes)? < bytes.len() {
@@ -95,10 +98,16 @@ impl Directory {
     fn within_limits(&self, file: &File<'_>) -> Result<(), Fault> {
         let total = self.entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
         if total > file.limits.inflated {
-            return Err(bad(format!("{total} bytes when inflated; at most {} are allowed", file.limits.inflated)));
+            return Err(bad(format!(
+                "{total} bytes when inflated; at most {} are allowed",
+                file.limits.inflated
+            )));
         }
         if total > file.limits.ratio_from && total / file.limits.ratio.max(1) > file.length {
-            return Err(bad(format!("{} bytes inflate to {total}: more than {} times", file.length, file.limits.ratio)));
+            return Err(bad(format!(
+                "{} bytes inflate to {total}: more than {} times",
+                file.length, file.limits.ratio
+            )));
         }
         Ok(())
     }
@@ -188,12 +197,19 @@ fn parse(bytes: &[u8], count: u64) -> Result<Vec<Entry>, Fault> {
     for _ in 0..count {
         let record = bytes.get(at..).unwrap_or_default();
         if !record.starts_with(RECORD) || record.len() < RECORD_SIZE {
-            return Err(bad(format!("the archive's directory breaks off after {} of {count} entries", entries.len())));
+            return Err(bad(format!(
+                "the archive's directory breaks off after {} of {count} entries",
+                entries.len()
+            )));
         }
-        let [name, extra, comment] = [28, 30, 32].map(|at| usize::try_from(number(record, at, 2)).unwrap_or(0));
+        let [name, extra, comment] =
+            [28, 30, 32].map(|at| usize::try_from(number(record, at, 2)).unwrap_or(0));
         let size = RECORD_SIZE + name + extra + comment;
         if record.len() < size {
-            return Err(bad(format!("the archive's directory breaks off after {} of {count} entries", entries.len())));
+            return Err(bad(format!(
+                "the archive's directory breaks off after {} of {count} entries",
+                entries.len()
+            )));
         }
         let extra = record.get(RECORD_SIZE + name..RECORD_SIZE + name + extra).unwrap_or_default();
         let name = at + RECORD_SIZE..at + RECORD_SIZE + name;
@@ -203,7 +219,9 @@ fn parse(bytes: &[u8], count: u64) -> Result<Vec<Entry>, Fault> {
     }
     match bytes.get(at..) {
         None | Some([]) => Ok(entries),
-        Some(rest) if rest.starts_with(SIGNATURE) && number(rest, 4, 2) + 6 == rest.len() as u64 => Ok(entries),
+        Some(rest) if rest.starts_with(SIGNATURE) && number(rest, 4, 2) + 6 == rest.len() as u64 => {
+            Ok(entries)
+        }
         Some(_) => Err(bad(format!("the archive's directory holds more than its {count} entries"))),
     }
 }

@@ -25,12 +25,14 @@ pub(super) fn find(file: &mut File<'_>) -> Result<End, Fault> {
     let mut tail = vec![0; usize::try_from(file.length - from).unwrap_or(0)];
     let count = file.read_at(from, &mut tail)?;
     tail.truncate(count);
-    let (at, record) = last_record(&tail).ok_or_else(|| bad("the directory at the archive's end is missing"))?;
+    let (at, record) =
+        last_record(&tail).ok_or_else(|| bad("the directory at the archive's end is missing"))?;
     let position = from + at as u64;
     let disks = (number(record, 4, 2), number(record, 6, 2));
     let (here, entries) = (number(record, 8, 2), number(record, 10, 2));
     let short = End { entries, size: number(record, 12, 4), start: number(record, 16, 4) };
-    let overflows = here == 0xffff || entries == 0xffff || short.size == 0xffff_ffff || short.start == 0xffff_ffff;
+    let overflows =
+        here == 0xffff || entries == 0xffff || short.size == 0xffff_ffff || short.start == 0xffff_ffff;
     let long = if position >= LOCATOR_SIZE + END_64_SIZE { long(file, position, &short)? } else { None };
     let (end, before) = match long {
         Some((end, before)) => (end, before),
@@ -75,7 +77,8 @@ fn long(file: &mut File<'_>, position: u64, short: &End) -> Result<Option<(End, 
     {
         return Err(bad("the archive is a part of several"));
     }
-    let end = End { entries: number(&record, 32, 8), size: number(&record, 40, 8), start: number(&record, 48, 8) };
+    let end =
+        End { entries: number(&record, 32, 8), size: number(&record, 40, 8), start: number(&record, 48, 8) };
     let agree = |short: u64, long: u64, most: u64| short == most || short == long;
     if agree(short.entries, end.entries, 0xffff)
         && agree(short.size, end.size, 0xffff_ffff)

@@ -42,11 +42,21 @@ impl Unpacker {
         } else {
             self.copy(file, entry, &name, &mut take)?;
         }
-        if crc.sum() == entry.crc { Ok(()) } else { Err(bad(format!("the entry {} has another CRC", name()))) }
+        if crc.sum() == entry.crc {
+            Ok(())
+        } else {
+            Err(bad(format!("the entry {} has another CRC", name())))
+        }
     }
 
     /// The next packed bytes of an entry of which `done` have been read.
-    fn next(&mut self, file: &mut File<'_>, entry: &Entry, done: u64, name: &dyn Fn() -> String) -> Result<usize, Fault> {
+    fn next(
+        &mut self,
+        file: &mut File<'_>,
+        entry: &Entry,
+        done: u64,
+        name: &dyn Fn() -> String,
+    ) -> Result<usize, Fault> {
         file.in_time()?;
         let want = usize::try_from(entry.packed - done).unwrap_or(BLOCK).min(BLOCK);
         let Some(buffer) = self.input.get_mut(..want) else { return Ok(0) };
@@ -97,7 +107,11 @@ impl Unpacker {
             let made = usize::try_from(self.inflate.total_out() - before_out).unwrap_or(0);
             start += used;
             if self.inflate.total_out() > entry.size {
-                return Err(bad(format!("the entry {} inflates to more than its {} bytes", name(), entry.size)));
+                return Err(bad(format!(
+                    "the entry {} inflates to more than its {} bytes",
+                    name(),
+                    entry.size
+                )));
             }
             take(self.output.get(..made).unwrap_or_default());
             match status {

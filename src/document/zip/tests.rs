@@ -15,7 +15,10 @@ fn judge(bytes: &[u8]) -> Result<Kind, String> {
 
 fn refused(bytes: &[u8], what: &str) {
     let found = judge(bytes);
-    assert!(found.as_ref().is_err_and(|text| text.starts_with("zip_integrity") && text.contains(what)), "{what}: {found:?}");
+    assert!(
+        found.as_ref().is_err_and(|text| text.starts_with("zip_integrity") && text.contains(what)),
+        "{what}: {found:?}"
+    );
 }
 
 /// A document with one more entry.
@@ -49,7 +52,11 @@ fn whole_archives() {
     commented.extend(b"PK\x05\x06!");
     assert_eq!(judge(&commented), Ok(Kind::Docx), "a comment that looks like an end");
     assert_eq!(judge(&with(stored("word/", b""))), Ok(Kind::Docx), "a folder");
-    assert_eq!(judge(&with(stored("__MACOSX/word/._document.xml", b"\0\x05\x16\x07"))), Ok(Kind::Docx), "no part");
+    assert_eq!(
+        judge(&with(stored("__MACOSX/word/._document.xml", b"\0\x05\x16\x07"))),
+        Ok(Kind::Docx),
+        "no part"
+    );
 }
 
 #[test]
@@ -63,7 +70,10 @@ fn contradictions() {
     refused(&with(Entry { method: 9, ..good.clone() }), "method 9");
     refused(&with(Entry { method: 0, ..good.clone() }), "sizes differ");
     refused(&with(Entry { packed: b"\xff\xff\xff\xff".to_vec(), ..good.clone() }), "does not inflate");
-    refused(&with(Entry { packed: good.packed[..good.packed.len() - 3].to_vec(), ..good.clone() }), "breaks off");
+    refused(
+        &with(Entry { packed: good.packed[..good.packed.len() - 3].to_vec(), ..good.clone() }),
+        "breaks off",
+    );
     refused(&with(Entry { packed: [&good.packed[..], b"more"].concat(), ..good.clone() }), "another size");
     refused(&with(stored("word/DOCUMENT.xml", b"")), "twice");
     refused(&with(stored("_rels/.rels", b"")), "twice");
@@ -82,7 +92,17 @@ fn a_local_header_says_what_the_directory_says() {
     let bytes = docx();
     let name = bytes.windows(17).position(|window| window == b"word/document.xml").unwrap();
     let header = name - 30;
-    for at in [header, header + 6, header + 8, header + 14, header + 18, header + 22, header + 26, header + 28, name] {
+    for at in [
+        header,
+        header + 6,
+        header + 8,
+        header + 14,
+        header + 18,
+        header + 22,
+        header + 26,
+        header + 28,
+        name,
+    ] {
         let mut bytes = bytes.clone();
         bytes[at] ^= 1;
         let found = judge(&bytes).unwrap_err();
@@ -100,7 +120,14 @@ fn zeros(name: &str, size: u64) -> Entry {
         encoder.write_all(&block).unwrap();
         crc.update(&block);
     }
-    Entry { name: name.into(), packed: encoder.finish().unwrap(), size, crc: crc.sum(), method: 8, ..Entry::default() }
+    Entry {
+        name: name.into(),
+        packed: encoder.finish().unwrap(),
+        size,
+        crc: crc.sum(),
+        method: 8,
+        ..Entry::default()
+    }
 }
 
 #[test]
