@@ -105,6 +105,28 @@ fn every_flipped_bit_of_an_archive_is_seen_as_what_it_is() {
 }
 
 #[test]
+fn every_flipped_bit_of_xml_is_seen_as_what_it_is() {
+    let main = "<w:d xmlns:w='u'><!-- x --><w:p w:a=\"1\" b='&amp;'>Text &#65; ö</w:p><![CDATA[x]]><?p i?><w:e/></w:d>";
+    let mut refused = 0;
+    for at in 0..main.len() {
+        for bit in 0..8 {
+            let mut entries = ooxml("docx", main);
+            entries[2] = stored(&entries[2].name, main.as_bytes());
+            entries[2].packed[at] ^= 1 << bit;
+            assert_eq!(judge("docx", &archive(&entries)), Err(Reason::ZipIntegrity), "byte {at} bit {bit}");
+            entries[2] = stored(&entries[2].name, &entries[2].packed);
+            match judge("docx", &archive(&entries)) {
+                Ok(Kind::Docx) => {}
+                Err(Reason::XmlWellformedness) => refused += 1,
+                other => panic!("byte {at} bit {bit}: {other:?}"),
+            }
+        }
+    }
+    // Letters become other letters now and then; everything else is markup, UTF-8 or forbidden.
+    assert!(refused * 2 > main.len() * 8, "{refused} of {}", main.len() * 8);
+}
+
+#[test]
 fn every_truncation_is_seen_as_what_it_is() {
     let good = docx();
     for end in 0..good.len() {

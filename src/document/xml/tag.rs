@@ -14,6 +14,9 @@ const ATTRIBUTES: usize = 65_536;
 /// Bytes of the names of all open elements, and of all namespaces declared by them.
 const OPEN: usize = 4 << 20;
 
+/// Namespaces declared by all open elements: every prefix is looked for among them. Word declares 35 at its root.
+const BINDINGS: usize = 4096;
+
 const XML: &[u8] = b"http://www.w3.org/XML/1998/namespace";
 const XMLNS: &[u8] = b"http://www.w3.org/2000/xmlns/";
 
@@ -237,7 +240,7 @@ impl Tags {
                 [_, ..] if namespace.is_empty() => return Err("a prefix is declared without a namespace"),
                 _ => {}
             }
-            if self.bound.len() + prefix.len() + namespace.len() > OPEN {
+            if self.bindings.len() == BINDINGS || self.bound.len() + prefix.len() + namespace.len() > OPEN {
                 return Err("namespaces beyond all measure");
             }
             let start = self.bound.len();

@@ -190,6 +190,8 @@ fn depth_names_and_attributes_are_bounded() {
     assert_eq!(check(good.as_bytes(), OOXML), Ok(()));
     let many: String = (0..70_000).map(|n| format!(" a{n}=''")).collect();
     assert!(check(format!("<a{many}/>").as_bytes(), OOXML).is_err_and(|flaw| flaw.what.contains("measure")));
+    let many: String = (0..5_000).map(|n| format!(" xmlns:a{n}='u'")).collect();
+    assert!(check(format!("<a{many}/>").as_bytes(), OOXML).is_err_and(|flaw| flaw.what.contains("measure")));
     let large: String = (0..2_000).map(|n| format!(" a{n}='{}'", "v".repeat(5_000))).collect();
     assert_eq!(check(format!("<a{large}/>").as_bytes(), OOXML), Ok(()), "values are not what is bounded");
 }
