@@ -66,6 +66,20 @@ fn packages() {
     }
 }
 
+#[test]
+fn case_tells_names_apart_in_opendocument_only() {
+    let with = |mut entries: Vec<super::samples::Entry>, names: [&str; 2]| {
+        entries.extend(names.map(|name| stored(name, b"x")));
+        archive(&entries)
+    };
+    assert_eq!(judge("odt", &with(odt("<a/>"), ["Pictures/a.png", "Pictures/A.png"])), Ok(Kind::Odt));
+    assert_eq!(
+        judge("odt", &with(odt("<a/>"), ["Pictures/a.png", "Pictures/a.png"])),
+        Err(Reason::ZipIntegrity)
+    );
+    assert_eq!(judge("docx", &with(ooxml("docx", "<a/>"), ["a.png", "A.png"])), Err(Reason::ZipIntegrity));
+}
+
 /// Bytes of an archive that no reader of documents believes: times, versions, attributes, most flags.
 fn unimportant(bytes: &[u8]) -> Vec<bool> {
     let mut free = vec![false; bytes.len()];
