@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod document;
 pub mod edge;
 pub mod live;
 pub mod ops;

@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use. Arrows of `src/ARCHITECTURE.md`, as data.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("secret", &[]),
+    ("document", &[]),
     ("rules", &["secret"]),
     ("ops", &["rules"]),
     ("tls", &["rules"]),
     ("state", &["secret", "ops"]),
     ("upstream", &["rules", "ops", "tls"]),
     ("sockets", &["upstream", "state", "rules", "ops"]),
-    ("relay", &["upstream", "state", "tls", "rules", "secret", "ops"]),
+    ("relay", &["upstream", "state", "tls", "document", "rules", "secret", "ops"]),
     ("live", &["relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
     ("edge", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
     ("admin", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
