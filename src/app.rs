@@ -18,6 +18,8 @@ use crate::live::{Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
+use crate::relay::spool::{RealDisk, Spool};
+use crate::relay::{House, Relay};
 use crate::upstream;
 
 /// How long cores may take to let go of what is still open once they are told to.
@@ -82,6 +84,7 @@ pub struct Gateway {
     leave: Vec<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
     control: Option<Runtime>,
+    relay: Arc<Relay>,
     writer: Option<Writer>,
 }
 
@@ -120,6 +123,12 @@ impl Gateway {
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
         let (stage, staged) = watch::channel(Stage::Serving);
+        let control = control_runtime()?;
+        let spool = Spool::new(live.load().settings.relay.saves.directory.clone(), Arc::new(RealDisk));
+        let current = live.clone();
+        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), move || {
+            current.load() as Arc<dyn House>
+        })?;
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut gateway = Self {
@@ -133,6 +142,7 @@ impl Gateway {
             leave: Vec::new(),
             threads: Vec::new(),
             control: None,
+            relay: relay.clone(),
             writer: Some(writer),
         };
         let mut seats = Vec::new();
@@ -140,13 +150,13 @@ impl Gateway {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), staged.clone(), deadlines);
+            let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines);
             gateway.threads.push(spawn_core(number, core, arrivals)?);
         }
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(control(bound.admin, live, ops)?);
+        gateway.control = Some(serve_control(control, bound.admin, live, ops));
         Ok(gateway)
     }
 
@@ -178,6 +188,7 @@ impl Gateway {
         if let Some(control) = self.control.take() {
             control.shutdown_timeout(LAST);
         }
+        self.relay.stop();
         if let Some(writer) = self.writer.take() {
             writer.finish();
         }
@@ -202,14 +213,14 @@ fn runtime() -> io::Result<Runtime> {
 
 fn spawn_core(
     number: usize,
-    (live, ops, stage, deadlines): (Arc<Live>, Ops, watch::Receiver<Stage>, Deadlines),
+    (live, ops, relay, stage, deadlines): (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines),
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
     thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        let core = Core::new(live, ops, stage, deadlines, prefix);
+        let core = Core::new(live, ops, relay, stage, deadlines, prefix);
         LocalSet::new().block_on(&runtime, core.run(arrivals));
         runtime.shutdown_timeout(LAST);
     })
@@ -245,10 +256,12 @@ fn spawn_acceptor(
     })
 }
 
-/// The control runtime: admin pages and probes, away from the cores that carry editing.
-fn control(admin: TcpListener, live: Arc<Live>, ops: Ops) -> io::Result<Runtime> {
-    let runtime =
-        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+/// The control runtime: admin pages, probes and saves, away from the cores that carry editing.
+fn control_runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
+}
+
+fn serve_control(runtime: Runtime, admin: TcpListener, live: Arc<Live>, ops: Ops) -> Runtime {
     watch_servers(&runtime, &live, &ops);
     let metrics = ops.metrics.clone();
     runtime.spawn(async move {
@@ -260,7 +273,7 @@ fn control(admin: TcpListener, live: Arc<Live>, ops: Ops) -> io::Result<Runtime>
         }
     });
     runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });
-    Ok(runtime)
+    runtime
 }
 
 /// A probe for each server that has none yet. It ends by itself when its server is configured no more.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::ops::log;
 pub use crate::rules::policy::Mode;
 
+use crate::relay::House;
 use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
@@ -144,6 +145,28 @@ impl Running {
         let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
         Self { rules: settings.rules(), fields: TokenFields::new(own, others), settings, servers, forwarded }
+    }
+}
+
+impl House for Running {
+    fn relay(&self) -> &relay::Settings {
+        &self.settings.relay
+    }
+
+    fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    fn public(&self) -> &[PublicUrl] {
+        &self.settings.site.public
+    }
+
+    fn routes(&self) -> route::Switches {
+        self.settings.routes
+    }
+
+    fn own_field(&self) -> TokenField {
+        TokenField { name: self.settings.tokens.header.clone(), prefix: self.settings.tokens.prefix.clone() }
     }
 }
 

@@ -13,6 +13,7 @@ use super::listener::Arrival;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
+use crate::relay::Relay;
 use crate::sockets::Scratch;
 use crate::upstream::Upstream;
 
@@ -35,6 +36,8 @@ pub struct Core {
     pub ops: Ops,
     /// The way to the Document Servers.
     pub upstream: Upstream,
+    /// Where callbacks are handed in.
+    pub relay: Arc<Relay>,
     /// For splicing sockets.
     pub scratch: Scratch,
     /// When to leave.
@@ -50,6 +53,7 @@ impl Core {
     pub fn new(
         live: Arc<Live>,
         ops: Ops,
+        relay: Arc<Relay>,
         stage: watch::Receiver<Stage>,
         deadlines: Deadlines,
         prefix: u32,
@@ -57,6 +61,7 @@ impl Core {
         Rc::new(Self {
             live,
             ops,
+            relay,
             upstream: Upstream::default(),
             scratch: Scratch::default(),
             stage,

@@ -9,6 +9,7 @@ mod listener;
 mod own;
 mod pulse;
 mod redirect;
+mod relay;
 mod respond;
 mod stream;
 mod upgrade;

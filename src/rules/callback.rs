@@ -8,15 +8,18 @@
 
 use std::time::SystemTime;
 
+use hyper::Uri;
 use hyper::header::HeaderMap;
 use serde_json::{Map, Value};
 
 use super::carrier::{Carried, TokenField, find_header};
 use super::class::{Class, Reading};
+use super::host::PublicUrl;
 use super::objection::{Ground, Objection};
 use super::policy::Refusal;
 use super::table::Carrier;
 use super::token::{Settings, TokenFault};
+use super::urlhost;
 
 /// Largest body that is read. A callback of a very long history (threshold: 60 entries in 7 KiB) stays far below.
 pub const LARGEST: usize = 1 << 20;
@@ -205,6 +208,28 @@ fn layer(claims: Value) -> Map<String, Value> {
     };
     ["iat", "exp", "nbf"].into_iter().for_each(|time| drop(claims.remove(time)));
     claims
+}
+
+/// Whether a token's `url` is the URL that a request asks for: one of our own hosts, path and query byte for byte as they go over
+/// the wire. A token holds the URL as the application wrote it; what a client encodes before it sends (spaces, letters beyond
+/// ASCII) is encoded here too. The host matters: the Document Server signs whatever a user makes it fetch, and a token that was
+/// sent to `https://evil.example/relay/…` must open nothing here.
+pub fn names(url: &str, asked: &Uri, public: &[PublicUrl]) -> bool {
+    let ours = urlhost::of(url).is_some_and(|authority| {
+        public.iter().any(|own| own.is_at(&authority) && own.port() == authority.port.unwrap_or(443))
+    });
+    if !ours {
+        return false;
+    }
+    let asked = asked.path_and_query().map_or("", |target| target.as_str());
+    let mut sent = String::with_capacity(asked.len());
+    for byte in target_of(url).bytes() {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | 0x7f.. | 0..0x20 => sent.push_str(&format!("%{byte:02X}")),
+            byte => sent.push(char::from(byte)),
+        }
+    }
+    sent == asked
 }
 
 /// The path of an absolute or relative URL.

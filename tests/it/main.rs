@@ -15,6 +15,8 @@ mod paths;
 mod process;
 mod raw;
 mod readme;
+mod relay;
+mod relay_crash;
 mod restart;
 mod rig;
 mod sockets;
