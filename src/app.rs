@@ -20,7 +20,7 @@ use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::upstream;
+use crate::{sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
@@ -53,8 +53,9 @@ impl Bound {
         let addresses =
             |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
         let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
-        let admin = TcpListener::bind(fixed.admin)
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {}: {e}", fixed.admin)))?;
+        let admin = TcpListener::bind(fixed.admin).map_err(|e| {
+            io::Error::new(e.kind(), format!("cannot listen on {}: {e}{}", fixed.admin, edge::cure(&e)))
+        })?;
         admin.set_nonblocking(true)?;
         Ok(Self {
             https: addresses(&https)?,
@@ -88,12 +89,6 @@ pub struct Gateway {
     writer: Option<Writer>,
 }
 
-impl std::fmt::Debug for Writer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Writer")
-    }
-}
-
 impl Gateway {
     /// Starts the house. The log goes to `sink`.
     ///
@@ -122,6 +117,7 @@ impl Gateway {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
         let live = Arc::new(Live::new(snapshot));
+        let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);
         let control = control_runtime()?;
         let spool = Spool::new(live.load().settings.relay.saves.directory.clone(), Arc::new(RealDisk));
@@ -150,13 +146,13 @@ impl Gateway {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines);
+            let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines, sockets.clone());
             gateway.threads.push(spawn_core(number, core, arrivals)?);
         }
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(serve_control(control, bound.admin, live, ops));
+        gateway.control = Some(serve_control(control, bound.admin, live, ops, sockets));
         Ok(gateway)
     }
 
@@ -211,16 +207,19 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+/// What a core is made of.
+type Parts = (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
+
 fn spawn_core(
     number: usize,
-    (live, ops, relay, stage, deadlines): (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines),
+    (live, ops, relay, stage, deadlines, sockets): Parts,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
     thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        let core = Core::new(live, ops, relay, stage, deadlines, prefix);
+        let core = Core::new(live, ops, relay, stage, deadlines, sockets, prefix);
         LocalSet::new().block_on(&runtime, core.run(arrivals));
         runtime.shutdown_timeout(LAST);
     })
@@ -261,15 +260,23 @@ fn control_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
 }
 
-fn serve_control(runtime: Runtime, admin: TcpListener, live: Arc<Live>, ops: Ops) -> Runtime {
+fn serve_control(
+    runtime: Runtime,
+    admin: TcpListener,
+    live: Arc<Live>,
+    ops: Ops,
+    sockets: Arc<sockets::Shared>,
+) -> Runtime {
     watch_servers(&runtime, &live, &ops);
-    let metrics = ops.metrics.clone();
+    let (metrics, patience) = (ops.metrics.clone(), Deadlines::default().packet);
     runtime.spawn(async move {
         let mut next = Instant::now();
         loop {
             next += UPKEEP;
             sleep_until(next).await;
             metrics.upkeep();
+            sockets.registry.settle();
+            sockets.polls.settle(patience);
         }
     });
     runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });

@@ -17,6 +17,7 @@ use crate::relay::House;
 use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
+use crate::rules::origin::Origins;
 use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
@@ -61,6 +62,16 @@ impl Snapshot {
         });
         let others = others.collect();
         (own, others)
+    }
+
+    /// Which pages may open editor sockets: of `public_url`, where the editor's own page comes from, of the integrators,
+    /// and those listed.
+    pub fn origins(&self) -> Origins {
+        let own = self.site.public.iter().filter_map(|url| url.host_value().to_str().ok());
+        let own = own.map(|host| format!("https://{host}"));
+        let theirs = self.relay.integrators.iter().map(relay::Integrator::origin);
+        let listed = own.chain(theirs).chain(self.sockets.origins.iter().cloned()).collect();
+        Origins { listed, without: self.sockets.without_origin }
     }
 
     /// What a token is judged by besides its signature and its times.
@@ -134,6 +145,8 @@ pub struct Running {
     pub forwarded: Vec<Forwarded>,
     /// Fields that tokens may come in.
     pub fields: TokenFields,
+    /// Which pages may open editor sockets.
+    pub origins: Origins,
     /// What a token is judged by besides its signature and its times.
     pub rules: Rules,
 }
@@ -144,7 +157,14 @@ impl Running {
         let (own, others) = settings.token_fields();
         let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
-        Self { rules: settings.rules(), fields: TokenFields::new(own, others), settings, servers, forwarded }
+        Self {
+            rules: settings.rules(),
+            origins: settings.origins(),
+            fields: TokenFields::new(own, others),
+            settings,
+            servers,
+            forwarded,
+        }
     }
 }
 

@@ -52,7 +52,9 @@ struct Written {
 }
 
 fn write_pair(args: &DevArgs) -> Result<Written, String> {
-    let pair = Written { chain: args.out.join("dev.pem"), key: args.out.join("dev.key") };
+    let stem = stem(&args.names);
+    let pair =
+        Written { chain: args.out.join(format!("{stem}.pem")), key: args.out.join(format!("{stem}.key")) };
     if !args.force
         && let Some(there) = [&pair.chain, &pair.key].into_iter().find(|path| path.exists())
     {
@@ -66,6 +68,12 @@ fn write_pair(args: &DevArgs) -> Result<Written, String> {
     replace(&pair.chain, chain.as_bytes(), 0o644)
         .map_err(|error| format!("{}: {error}", pair.chain.display()))?;
     Ok(pair)
+}
+
+/// The first name, as gateway.toml usually calls its files; whatever no file should be called is a dash.
+fn stem(names: &[String]) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' };
+    names.first().map_or_else(|| "dev".to_owned(), |name| name.chars().map(plain).collect())
 }
 
 /// Writes a new file, never into one whose rights somebody else chose.
@@ -144,7 +152,7 @@ mod tests {
     fn nothing_is_replaced_without_being_asked() {
         let folder = tempfile::tempdir().unwrap();
         write_pair(&args(folder.path(), false)).unwrap();
-        let key = folder.path().join("certs/dev.key");
+        let key = folder.path().join("certs/localhost.key");
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         let first = fs::read(&key).unwrap();
         assert!(write_pair(&args(folder.path(), false)).err().unwrap().contains("--force"));

@@ -25,6 +25,7 @@ use toml::de::DeTable;
 
 pub use env::Env;
 pub use fault::{Fault, Faults, Severity};
+pub use secret::without_newline;
 pub use source::Place;
 
 use crate::{live, tls};

@@ -68,6 +68,12 @@ pub fn report_unknown(
     } else {
         format!("{here} has no key `{key}`")
     };
+    // One letter away from a key of this very section is a slip, whatever else bears that name (`server`, `servers`).
+    let slip = keys.iter().copied().find(|known| strsim::damerau_levenshtein(key, known) == 1);
+    if let Some(meant) = slip {
+        report.misspelled(span, what, Some(meant.to_owned()));
+        return Some(meant);
+    }
     if let Some(elsewhere) = homes(key, here) {
         report.fault(span, format!("{what}; {elsewhere}"));
         return None;

@@ -115,7 +115,10 @@ pub fn from_env(key: &str, name: &str, span: Range<usize>, context: &mut Context
     let Some(value) = context.env.get(name) else {
         let meant =
             nearest(name, context.env.names().filter(|set| set.to_ascii_lowercase().contains("secret")));
-        let message = format!("`{key}`: the environment has no {}", shown(name));
+        let message = format!(
+            "`{key}`: the environment has no {}; it must hold the container's JWT_SECRET",
+            shown(name)
+        );
         let meant = meant.map(str::to_owned);
         context.report.misspelled(span, message, meant);
         return None;
@@ -157,7 +160,7 @@ fn credential(
 }
 
 /// Editors and `echo` end a file with a newline that is no part of the secret.
-fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {

@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use super::conn;
 use super::exchange::RequestId;
@@ -14,7 +16,7 @@ use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
 use crate::relay::Relay;
-use crate::sockets::Scratch;
+use crate::sockets::{self, Scratch};
 use crate::upstream::Upstream;
 
 /// How far the gateway is on its way out.
@@ -26,6 +28,43 @@ pub enum Stage {
     Draining,
     /// Everything that is still open is closed.
     Closing,
+}
+
+/// How long all sockets of a core may take to say goodbye. One needs at most 450 ms (`sockets/splice`), mostly waiting; this is for
+/// thousands of them on a busy machine, so that none is cut off without its 1001.
+const GOODBYES: Duration = Duration::from_secs(2);
+
+/// Counts the sockets of a core, so that their goodbyes can be waited for.
+#[derive(Default)]
+pub struct Departures {
+    open: Cell<usize>,
+    none: Notify,
+}
+
+/// A socket that is still open.
+pub struct StillOpen(Rc<Departures>);
+
+impl Departures {
+    /// One more.
+    pub fn open(self: &Rc<Self>) -> StillOpen {
+        self.open.set(self.open.get() + 1);
+        StillOpen(self.clone())
+    }
+
+    async fn all(&self) {
+        while self.open.get() > 0 {
+            self.none.notified().await;
+        }
+    }
+}
+
+impl Drop for StillOpen {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+        if self.0.open.get() == 0 {
+            self.0.none.notify_one();
+        }
+    }
 }
 
 /// The state of one core. Never leaves its thread.
@@ -44,6 +83,10 @@ pub struct Core {
     pub stage: watch::Receiver<Stage>,
     /// How long clients may be slow.
     pub deadlines: Deadlines,
+    /// What sockets share with those of other cores.
+    pub sockets: Arc<sockets::Shared>,
+    /// The sockets of this core, which are waited for at the end.
+    pub departures: Rc<Departures>,
     prefix: u32,
     number: Cell<u32>,
 }
@@ -56,6 +99,7 @@ impl Core {
         relay: Arc<Relay>,
         stage: watch::Receiver<Stage>,
         deadlines: Deadlines,
+        sockets: Arc<sockets::Shared>,
         prefix: u32,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -66,6 +110,8 @@ impl Core {
             scratch: Scratch::default(),
             stage,
             deadlines,
+            sockets,
+            departures: Rc::default(),
             prefix,
             number: Cell::new(0),
         })
@@ -88,8 +134,15 @@ impl Core {
                     Some(arrival) => { tokio::task::spawn_local(conn::serve(self.clone(), arrival)); }
                     None => more = false,
                 },
-                _ = stage.wait_for(|stage| *stage == Stage::Closing) => return,
+                _ = stage.wait_for(|stage| *stage == Stage::Closing) => break,
             }
         }
+        timeout(GOODBYES, self.departures.all()).await.ok();
+    }
+
+    /// Ready when everything that is still open is to be closed.
+    pub fn closing(&self) -> impl Future<Output = ()> + use<> {
+        let mut stage = self.stage.clone();
+        async move { drop(stage.wait_for(|stage| *stage == Stage::Closing).await) }
     }
 }

@@ -1,6 +1,7 @@
 //! One request from its head to the last byte of its answer. When the last part of it is let go, its log line is written.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,10 +26,9 @@ pub struct Exchange {
     /// Request id, also in the answer's `X-Request-Id`.
     pub id: RequestId,
     method: Method,
-    uri: Uri,
     version: Version,
-    host: Option<HeaderValue>,
-    agent: Option<HeaderValue>,
+    head: RefCell<Head>,
+    client: Cell<IpAddr>,
     route: Cell<Route>,
     status: Cell<u16>,
     refusal: Cell<Option<&'static str>>,
@@ -39,6 +39,13 @@ pub struct Exchange {
     asked: RefCell<Option<(Arc<Server>, Duration, u32)>>,
     waiting: Cell<Waiting>,
     aborted: Cell<bool>,
+}
+
+/// What the log says of a head.
+struct Head {
+    uri: Uri,
+    host: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
 }
 
 /// What the answer's body waits for, and since when.
@@ -80,10 +87,13 @@ impl Exchange {
             begun: Instant::now(),
             id: connection.core.next_id(),
             method: parts.method.clone(),
-            uri: parts.uri.clone(),
             version: parts.version,
-            host: parts.headers.get(hyper::header::HOST).cloned(),
-            agent: parts.headers.get(USER_AGENT).cloned(),
+            head: RefCell::new(Head {
+                uri: parts.uri.clone(),
+                host: parts.headers.get(hyper::header::HOST).cloned(),
+                agent: parts.headers.get(USER_AGENT).cloned(),
+            }),
+            client: Cell::new(connection.peer),
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
             refusal: Cell::new(None),
@@ -97,6 +107,11 @@ impl Exchange {
         });
         connection.watch(&exchange);
         exchange
+    }
+
+    /// Who is behind a trusted proxy.
+    pub fn came_from(&self, client: IpAddr) {
+        self.client.set(client);
     }
 
     /// Where it leads.
@@ -150,9 +165,15 @@ impl Exchange {
         self.bytes_out.set(self.bytes_out.get() + bytes as u64);
     }
 
-    /// Its connection has become an editor socket.
+    /// Its connection has become an editor socket. What the log will say of its head is copied: the pieces of a head hold
+    /// on to hyper's whole read buffer, 8 KB for as long as the socket lives.
     pub fn is_socket(&self) {
         self.connection.counted.is_socket();
+        let mut head = self.head.borrow_mut();
+        let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
+        let uri = head.uri.path().parse().unwrap_or_default();
+        let (host, agent) = (head.host.as_ref().and_then(copy), head.agent.as_ref().and_then(copy));
+        *head = Head { uri, host, agent };
     }
 
     /// What an editor socket carried.
@@ -206,14 +227,16 @@ impl Drop for Exchange {
         self.connection.pulse.end();
         core.ops.metrics.request(self.route.get(), self.status.get());
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
+        let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
+        let head = self.head.borrow();
         core.ops.log.access(&Access {
             id: self.id.as_str(),
-            remote: &self.connection.remote,
+            remote: proxied.as_deref().unwrap_or(&self.connection.remote),
             method: self.method.as_str(),
-            host: text(self.host.as_ref()).or(self.uri.host()).map(Text),
-            path: Text(self.uri.path()),
+            host: text(head.host.as_ref()).or(head.uri.host()).map(Text),
+            path: Text(head.uri.path()),
             route: self.route.get().name(),
             status: self.status.get(),
             refusal: self.refusal.get(),
@@ -231,7 +254,7 @@ impl Drop for Exchange {
                 _ => "1.1",
             },
             tls: self.connection.tls,
-            agent: text(self.agent.as_ref()).map(Text),
+            agent: text(head.agent.as_ref()).map(Text),
             aborted: self.aborted.get(),
         });
     }

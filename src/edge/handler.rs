@@ -11,8 +11,8 @@
 //! 9. **Forward**, or the gateway's own answer.
 //! 10. **Respond**: fields of the border, and of pages.
 
-use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
@@ -26,7 +26,7 @@ use super::body::{LARGEST, Reply, Unread};
 use super::conn::{Connection, MOST_FIELDS};
 use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
-use super::{own, relay, upgrade};
+use super::{own, relay, socket};
 use crate::live::{Running, Site};
 use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
@@ -40,7 +40,7 @@ use crate::rules::strict;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
 
 use crate::tls;
-use crate::upstream::{Outgoing, Question};
+use crate::upstream::{AnswerBody, Outgoing, Question, Server};
 
 /// The container's nginx answers 504 after 60 s; its word is better than ours, so ours comes later.
 const ORDINARY: Duration = Duration::from_secs(75);
@@ -61,7 +61,7 @@ pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> R
 
 async fn answer(
     connection: &Connection,
-    running: &Running,
+    running: &Arc<Running>,
     exchange: &Rc<Exchange>,
     asked: &mut Asked,
     mut parts: Parts,
@@ -89,6 +89,12 @@ async fn answer(
     if let Access::Own(which) = matched.access {
         return own::answer(which, running, exchange).ok_or(Trouble::NoRelay);
     }
+    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+    exchange.came_from(client.address());
+    let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
+    if let Access::Socket = matched.access {
+        return socket::answer(connection, exchange, way, parts, body).await;
+    }
     if body.declared() > LARGEST {
         return Err(Refusal::BodyTooLarge.into());
     }
@@ -96,9 +102,7 @@ async fn answer(
         BodyRule::Inspect { limit } => Some(body.read(limit, exchange).await.map_err(Trouble::Body)?),
         BodyRule::Stream | BodyRule::None => None,
     };
-    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
-    let seen = Seen { uri: &uri, body: inspected.as_deref().unwrap_or_default(), address: client.address() };
-    let permit = permit(running, exchange, &matched, &mut parts, &seen)?;
+    let permit = permit(exchange, &way, &mut parts, inspected.as_deref().unwrap_or_default())?;
     let outgoing = match (matched.rule.body, inspected) {
         (_, Some(bytes)) => Outgoing::whole(bytes),
         (BodyRule::None, None) => Outgoing::Empty,
@@ -106,7 +110,6 @@ async fn answer(
         (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
-    let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
     forward(connection, exchange, way, parts, permit, outgoing).await
 }
 
@@ -128,93 +131,88 @@ fn host(connection: &Connection, running: &Running, authority: &Authority<'_>) -
     entries.iter().position(|entry| std::ptr::eq(entry, chosen)).ok_or(Refusal::Misdirected)
 }
 
-/// Where a token may be, besides the header.
-struct Seen<'r> {
-    uri: &'r Uri,
-    body: &'r [u8],
-    address: IpAddr,
+fn permit(exchange: &Exchange, way: &Way<'_>, parts: &mut Parts, body: &[u8]) -> Result<Permit, Refusal> {
+    let Way { running, matched, .. } = way;
+    let Access::Token(_) = matched.access else { return policy::admit_open(matched, &parts.method) };
+    let settled = running.fields.settle(&mut parts.headers, matched.access);
+    settled.map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+    let carried = Carried { headers: &parts.headers, query: way.uri.query(), body };
+    let caller = Caller { address: way.client.address(), now: SystemTime::now() };
+    let tokens = &running.settings.tokens;
+    let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
+    exchange.verified(admitted.permit.secret_index());
+    admitted.objections.iter().for_each(|objection| exchange.objected(objection));
+    Ok(admitted.permit)
 }
 
-fn permit(
-    running: &Running,
-    exchange: &Exchange,
-    matched: &Matched<'_>,
-    parts: &mut Parts,
-    seen: &Seen<'_>,
-) -> Result<Permit, Refusal> {
-    match matched.access {
-        Access::Socket => policy::admit_socket(matched, &parts.method),
-        Access::Open | Access::Own(_) | Access::Closed(_) => policy::admit_open(matched, &parts.method),
-        Access::Token(_) => {
-            let settled = running.fields.settle(&mut parts.headers, matched.access);
-            settled.map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
-            let carried = Carried { headers: &parts.headers, query: seen.uri.query(), body: seen.body };
-            let caller = Caller { address: seen.address, now: SystemTime::now() };
-            let tokens = &running.settings.tokens;
-            let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
-            exchange.verified(admitted.permit.secret_index());
-            admitted.objections.iter().for_each(|objection| exchange.objected(objection));
-            Ok(admitted.permit)
-        }
-    }
+/// What is known of a request that may be served.
+pub(super) struct Way<'r> {
+    pub running: &'r Arc<Running>,
+    pub path: &'r Canonical<'r>,
+    pub matched: &'r Matched<'r>,
+    pub uri: &'r Uri,
+    pub client: &'r Client,
+    pub public: usize,
 }
 
-/// What is known of a request once it has its permit.
-struct Way<'r> {
-    running: &'r Running,
-    path: &'r Canonical<'r>,
-    matched: &'r Matched<'r>,
-    uri: &'r Uri,
-    client: &'r Client,
-    public: usize,
+/// A request as the Document Server shall see it, but for permit and body.
+pub(super) struct Prepared {
+    pub server: Arc<Server>,
+    pub method: Method,
+    pub target: Uri,
+    pub headers: HeaderMap,
+}
+
+/// Writes the request anew, and chooses who gets it.
+pub(super) fn prepare(way: &Way<'_>, mut parts: Parts, hop: Hop) -> Result<Prepared, Refusal> {
+    let Way { running, path, matched, uri, client, public } = way;
+    let forwarded = running.forwarded.get(*public).ok_or(Refusal::WrongDoor)?;
+    headers::to_upstream(&mut parts.headers, forwarded, client, hop);
+    let key = pick::document_key(path, matched, uri.query());
+    let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?.clone();
+    let headers = framed(parts.headers, parts.version);
+    Ok(Prepared { server, method: parts.method, target: target(path, uri)?, headers })
 }
 
 async fn forward(
     connection: &Connection,
     exchange: &Rc<Exchange>,
     way: Way<'_>,
-    mut parts: Parts,
+    parts: Parts,
     permit: Permit,
     body: Outgoing,
 ) -> Result<Response<Reply>, Trouble> {
-    let Way { running, path, matched, uri, client, public } = way;
-    let site = &running.settings.site;
-    // Only editor sockets are upgraded; elsewhere the wish is dropped with the other fields of the hop.
-    let hop = match matched.access {
-        Access::Socket if upgrade::is_asked(&parts) => Hop::Upgrade,
-        _ => Hop::Ordinary,
-    };
-    let forwarded = running.forwarded.get(public).ok_or(Refusal::WrongDoor)?;
-    headers::to_upstream(&mut parts.headers, forwarded, client, hop);
-
-    let key = pick::document_key(path, matched, uri.query());
-    let server = running.servers.choose(key.as_deref()).ok_or(Refusal::WrongDoor)?;
-    let on_client =
-        (hop == Hop::Upgrade).then(|| parts.extensions.remove::<hyper::upgrade::OnUpgrade>()).flatten();
-    let question = Question {
-        permit,
-        target: target(path, uri)?,
-        body,
-        patience: match matched.rule.patience {
-            Patience::Ordinary => ORDINARY,
-            Patience::Long => LONG,
-        },
-        method: parts.method,
-        headers: framed(parts.headers, parts.version),
-    };
-    let answer = connection.core.upstream.ask(server, running.servers.wait, question).await;
-    exchange.asked(server, answer.as_ref().map_or(1, |answer| answer.tries));
-    let mut response = answer?.response;
-
+    // Only editor sockets are upgraded; here the wish is dropped with the other fields of the hop.
+    let prepared = prepare(&way, parts, Hop::Ordinary)?;
+    let mut response = ask(connection, exchange, &way, prepared, permit, body).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let on_client = on_client.ok_or(Trouble::Unfit("it switched protocols without being asked"))?;
-        return upgrade::splice(connection, exchange, on_client, response);
+        return Err(Trouble::Unfit("it switched protocols without being asked"));
     }
     headers::to_client(response.headers_mut(), Hop::Ordinary);
-    if matched.rule.shown == Shown::Page {
-        dress(&mut response, site);
+    if way.matched.rule.shown == Shown::Page {
+        dress(&mut response, &way.running.settings.site);
     }
     Ok(response.map(|body| Reply::upstream(body, exchange)))
+}
+
+/// Sends a prepared request, and waits for the head of its answer.
+pub(super) async fn ask(
+    connection: &Connection,
+    exchange: &Rc<Exchange>,
+    way: &Way<'_>,
+    prepared: Prepared,
+    permit: Permit,
+    body: Outgoing,
+) -> Result<Response<AnswerBody>, Trouble> {
+    let Prepared { server, method, target, headers } = prepared;
+    let patience = match way.matched.rule.patience {
+        Patience::Ordinary => ORDINARY,
+        Patience::Long => LONG,
+    };
+    let question = Question { permit, target, body, patience, method, headers };
+    let answer = connection.core.upstream.ask(&server, way.running.servers.wait, question).await;
+    exchange.asked(&server, answer.as_ref().map_or(1, |answer| answer.tries));
+    Ok(answer?.response)
 }
 
 /// The canonical path with the query as it was sent: links are signed over both.

@@ -60,7 +60,7 @@ impl Listener {
         };
         match bound() {
             Ok(socket) => Ok(Self { door, socket }),
-            Err(e) => Err(io::Error::new(e.kind(), format!("cannot listen on {address}: {e}"))),
+            Err(e) => Err(io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{}", cure(&e)))),
         }
     }
 
@@ -70,6 +70,16 @@ impl Listener {
     /// When the socket is gone.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+}
+
+/// What to do about a socket that cannot be had.
+pub fn cure(e: &io::Error) -> &'static str {
+    match e.kind() {
+        io::ErrorKind::AddrInUse => "; another program, or another gateway, has it: `ss -ltnp` says which",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
     }
 }
 
@@ -136,11 +146,14 @@ impl Counted {
 impl Census {
     /// Counts a connection unless a cap is reached.
     fn admit(self: &Arc<Self>, address: IpAddr, live: &Live, seat: &Seat, ops: &Ops) -> Option<Counted> {
-        let limits = live.load().settings.limits;
+        let running = live.load();
+        let limits = running.settings.limits;
+        // A load balancer is one address and many clients.
+        let is_proxy = running.settings.site.trusted_proxies.iter().any(|network| network.contains(&address));
         let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = addresses.entry(address).or_insert(0);
         if self.1.load(Ordering::Relaxed) >= limits.connections
-            || *of_address >= limits.connections_per_address
+            || (*of_address >= limits.connections_per_address && !is_proxy)
         {
             if *of_address == 0 {
                 addresses.remove(&address);

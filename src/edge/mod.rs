@@ -7,13 +7,15 @@ mod exchange;
 mod handler;
 mod listener;
 mod own;
+mod polling;
 mod pulse;
 mod redirect;
 mod relay;
 mod respond;
+mod socket;
 mod stream;
 mod upgrade;
 
 pub use core::{Core, Stage};
-pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept};
+pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept, cure};
 pub use pulse::Deadlines;

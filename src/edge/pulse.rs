@@ -7,6 +7,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::sockets::GRACE;
+
 /// How long a client may be slow. Nobody has to tune these, so they are no keys of gateway.toml; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
@@ -18,17 +20,27 @@ pub struct Deadlines {
     pub idle: Duration,
     /// A body that stands still, in either direction. There is no limit on how long it takes in all.
     pub progress: Duration,
+    /// The first packet of an editor's socket. The editor sends it in the moment in which it is greeted.
+    pub packet: Duration,
+    /// Silence on an editor's socket, or a reader that takes nothing.
+    pub socket: Duration,
+    /// Who comes back to a document within this time has not left it.
+    pub grace: Duration,
 }
 
 impl Default for Deadlines {
     /// 10 s handshake: two round trips, who needs longer is not a browser. 10 s head: one packet (nginx: 60 s).
-    /// 75 s idle, as nginx has it. 30 s without progress.
+    /// 75 s idle, as nginx has it. 30 s without progress. 5 s first packet (design.md 6). 75 s silence of a socket: three pings of
+    /// the Document Server.
     fn default() -> Self {
         Self {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             progress: Duration::from_secs(30),
+            packet: Duration::from_secs(5),
+            socket: Duration::from_secs(75),
+            grace: GRACE,
         }
     }
 }

@@ -39,6 +39,7 @@ pub async fn serve(core: Rc<Core>, stream: TcpStream) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(16 << 10)
+        .keep_alive(false) // a redirect needs one request, and a stop need not wait for the next
         .serve_connection(TokioIo::new(stream), service);
     timeout(WHOLE, pin!(served)).await.ok();
 }

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::pulse::Pulse;
+use crate::sockets::HELD_BY_TLS;
 
 /// A client's connection as hyper and the sockets see it.
 #[derive(Debug)]
@@ -22,6 +23,11 @@ impl ClientStream {
     /// After a handshake.
     pub fn new(stream: TlsStream<TcpStream>, pulse: Arc<Pulse>) -> Self {
         Self { tls: Box::new(stream), pulse }
+    }
+
+    /// It carries an editor socket from now on, for hours perhaps and with thousands of others: it buffers less.
+    pub fn is_socket(&mut self) {
+        self.tls.get_mut().1.set_buffer_limit(Some(HELD_BY_TLS));
     }
 
     fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {

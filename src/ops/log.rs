@@ -7,8 +7,8 @@
 use std::fmt;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use serde::ser::SerializeMap;
@@ -19,6 +19,8 @@ use serde::{Serialize, Serializer};
 const QUEUE_BYTES: usize = 4 << 20;
 /// How long lines gather before they are written: short for a person who watches, long enough for a batch.
 const GATHER: Duration = Duration::from_millis(10);
+/// How long the end of the process waits for a reader of the last lines.
+const LAST_LINES: Duration = Duration::from_millis(500);
 /// Longest text of a client that goes into a line; the rest is cut. Agents and paths are shorter, attacks are not.
 const LONGEST_TEXT: usize = 512;
 
@@ -133,7 +135,7 @@ fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// Text that came from outside: cut to [`LONGEST_TEXT`], and anything shaped like a token is masked.
+/// Text that came from outside: cut to 512 bytes, and anything shaped like a token is masked.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a>(pub &'a str);
 
@@ -196,15 +198,22 @@ struct Pending {
 /// The writer's thread. Dropping it without [`Writer::finish`] leaves it running.
 pub struct Writer {
     log: Log,
-    thread: JoinHandle<()>,
+    ended: Receiver<()>,
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Writer")
+    }
 }
 
 impl Writer {
-    /// Writes what is queued and ends.
+    /// Writes what is queued and ends. A reader that does not read is not waited for longer than half a second: it
+    /// must not keep the process from ending.
     pub fn finish(self) {
         self.log.0.pending.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
         self.log.0.filled.notify_one();
-        self.thread.join().ok();
+        self.ended.recv_timeout(LAST_LINES).ok(); // an error when the thread has ended, and with it the sender
     }
 }
 
@@ -222,8 +231,12 @@ impl Log {
             level: AtomicU8::new(settings.level as u8),
         }));
         let queue = log.0.clone();
-        let thread = std::thread::Builder::new().name("log".into()).spawn(move || queue.write_to(sink))?;
-        Ok((log.clone(), Writer { log, thread }))
+        let (ending, ended) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("log".into()).spawn(move || {
+            queue.write_to(sink);
+            drop(ending);
+        })?;
+        Ok((log.clone(), Writer { log, ended }))
     }
 
     /// Takes up settings that a reload changed.
@@ -480,7 +493,7 @@ mod tests {
     /// A reader that does not read: callers go on, lines are counted, memory stays bounded.
     #[test]
     fn a_full_pipe_stalls_nobody() {
-        struct Stuck(mpsc::Receiver<()>);
+        struct Stuck(Receiver<()>);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.recv().ok(); // until the sender is dropped

@@ -26,6 +26,12 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Editor sockets that are open now.
     pub sockets: Gauge,
+    /// Editors in documents now.
+    pub active_sessions: Gauge,
+    /// Editors that joined a document.
+    pub joins: Counter,
+    /// Editors that left one.
+    pub leaves: Counter,
     /// Handshakes that succeeded.
     pub handshakes: Counter,
     /// Handshakes that failed or took too long.
@@ -106,6 +112,10 @@ impl Metrics {
             counter("gateway_tokens_total", "Tokens that held, by the secret that signed them.", &labels)
         });
         let saves = SaveMetrics::new(&recorder);
+        let session = |event| {
+            let help = "Editors that joined or left a document; who returns within 10 s has not left.";
+            counter("onlyoffice_session_events_total", help, &[("event", event)])
+        };
         Self {
             saves,
             requests,
@@ -115,6 +125,9 @@ impl Metrics {
             connections: gauge("gateway_connections", "Connections open now."),
             connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),
             sockets: gauge("gateway_sockets", "Editor sockets open now."),
+            active_sessions: gauge("onlyoffice_active_sessions", "Editors now in documents."),
+            joins: session("join"),
+            leaves: session("leave"),
             handshakes: counter("gateway_tls_handshakes_total", "TLS handshakes that succeeded.", &[]),
             handshakes_failed: counter(
                 "gateway_tls_handshakes_failed_total",

@@ -59,6 +59,22 @@ pub struct Integrator {
     pub hosts: Vec<String>,
 }
 
+impl Integrator {
+    /// As browsers write it in `Origin`: without the scheme's own port.
+    pub fn origin(&self) -> String {
+        let (scheme, own) = match self.scheme {
+            Scheme::Http => ("http", 80),
+            Scheme::Https => ("https", 443),
+        };
+        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        if self.port == own {
+            format!("{scheme}://{host}")
+        } else {
+            format!("{scheme}://{host}:{}", self.port)
+        }
+    }
+}
+
 /// Scheme of an integrator's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {

@@ -153,7 +153,7 @@ pub(super) fn read_checked<T: for<'de> Deserialize<'de>>(path: &Path) -> io::Res
 }
 
 fn parse_checked<T: for<'de> Deserialize<'de>>(text: &[u8]) -> Option<T> {
-    let (crc, json) = (text.get(..8)?, text.get(9..)?.strip_suffix(b"\n")?);
+    let (crc, json) = (text.get(..8)?, text.get(8..)?.strip_prefix(b" ")?.strip_suffix(b"\n")?);
     let crc = u32::from_str_radix(std::str::from_utf8(crc).ok()?, 16).ok()?;
     (crc == crc32fast::hash(json)).then(|| serde_json::from_slice(json).ok())?
 }

@@ -58,6 +58,7 @@ impl<'r> Carried<'r> {
             },
             Carrier::CmdDownload => find_cmd(self.query, CmdToken::Any),
             Carrier::CmdSession => find_cmd(self.query, CmdToken::Session),
+            Carrier::Packet => Ok(None), // comes after the request: policy::Knock
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::carrier::{Carried, TokenField, TokenFields};
 use super::class::Class;
 use super::path::canonical;
-use super::policy::{Admitted, Caller, HostRule, Mode, Refusal, Rules, admit, admit_open, admit_socket};
+use super::policy::{Admitted, Caller, HostRule, Knock, Mode, Refusal, Rules, admit, admit_open, knock};
 use super::query::value;
 use super::route::{Route, Switches, find};
 use super::table::{Access, RefusalShape};
@@ -71,7 +71,7 @@ fn decide(site: &Site, asked: &Asked<'_>) -> (Result<Admitted, Refusal>, Refusal
                 let caller = Caller { address: "192.0.2.7".parse().unwrap(), now: at(asked.now) };
                 admit(&matched, &method, &carried, &site.jwt, &site.rules, caller)
             }),
-        Access::Socket => admit_socket(&matched, &method).map(open),
+        Access::Socket => knock(&matched, &method).map(Knock::for_flows).map(open), // its token comes later
         _ => admit_open(&matched, &method).map(open),
     };
     (decision, matched.rule.refusal)

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::carrier::{Carried, TokenField, TokenFields};
 use super::class::Class;
 use super::path::canonical;
-use super::policy::{Admitted, Caller, HostRule, Mode, Refusal, Rules, admit, admit_open, admit_socket};
+use super::policy::{Admitted, Caller, HostRule, Mode, Refusal, Rules, admit, admit_open, knock};
 use super::route::{Route, Switches, find, own_path};
 use super::specimens::{self, KEY};
 use super::table::{Access, Own};
@@ -160,8 +160,7 @@ fn ask(route: Route, switches: Switches, kind: &Kind, place: &str, rules: &Rules
     let admitted: Result<Admitted, Refusal> = match matched.access {
         Access::Own(_) => return "own".to_owned(),
         Access::Socket => {
-            return admit_socket(&matched, &Method::GET)
-                .map_or_else(|r| r.reason().into(), |_| "gate".into());
+            return knock(&matched, &Method::GET).map_or_else(|r| r.reason().into(), |_| "gate".into());
         }
         Access::Token(_) => {
             fields.settle(&mut headers, matched.access).unwrap();

@@ -1,6 +1,8 @@
 //! Who may pass. The answer is a [`Permit`], which only this file can make and which forwarding takes by value: what was not
 //! asked for here does not compile there.
 
+mod knock;
+
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -14,6 +16,7 @@ use super::route::{Matched, Route};
 use super::table::{Access, Carrier, Closed};
 use super::token::{Settings, TokenFault, Verified};
 
+pub use self::knock::{Editor, EditorMode, Knock, Pass, knock};
 pub use super::purpose::{HostRule, Mode, Rules};
 pub use super::refusal::Refusal;
 
@@ -33,6 +36,8 @@ enum Proof {
     Open,
     /// A token that holds.
     Token(Verified, Carrier, Class),
+    /// The first packet of an editor's socket.
+    Packet,
 }
 
 impl Permit {
@@ -49,7 +54,7 @@ impl Permit {
     /// The token's claims and the secret that signed it, where there was a token.
     pub fn verified(&self) -> Option<&Verified> {
         match &self.proof {
-            Proof::Open => None,
+            Proof::Open | Proof::Packet => None,
             Proof::Token(verified, ..) => Some(verified),
         }
     }
@@ -57,7 +62,7 @@ impl Permit {
     /// Where the token was.
     pub fn carrier(&self) -> Option<Carrier> {
         match &self.proof {
-            Proof::Open => None,
+            Proof::Open | Proof::Packet => None,
             Proof::Token(_, carrier, _) => Some(*carrier),
         }
     }
@@ -65,7 +70,7 @@ impl Permit {
     /// What the token was made for.
     pub fn class(&self) -> Option<Class> {
         match &self.proof {
-            Proof::Open => None,
+            Proof::Open | Proof::Packet => None,
             Proof::Token(_, _, class) => Some(*class),
         }
     }
@@ -101,16 +106,6 @@ pub fn admit_open(matched: &Matched<'_>, method: &Method) -> Result<Permit, Refu
         Access::Open => Ok(permit(matched, Proof::Open)),
         Access::Token(_) => Err(Refusal::Token { fault: TokenFault::Missing, carrier: None }),
         Access::Socket | Access::Own(_) | Access::Closed(_) => Err(Refusal::WrongDoor),
-    }
-}
-
-/// Admits a request to the editor's socket. Its token comes later, in the first packet (protocol.md 3): until the gate looks
-/// there, the Document Server alone does.
-pub fn admit_socket(matched: &Matched<'_>, method: &Method) -> Result<Permit, Refusal> {
-    check(matched, method)?;
-    match matched.access {
-        Access::Socket => Ok(permit(matched, Proof::Open)),
-        Access::Open | Access::Token(_) | Access::Own(_) | Access::Closed(_) => Err(Refusal::WrongDoor),
     }
 }
 

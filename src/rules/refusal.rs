@@ -8,6 +8,7 @@ use hyper::StatusCode;
 use super::callback::CallbackFault;
 use super::objection::Objection;
 use super::path::PathFault;
+use super::socket::SocketFault;
 use super::strict::Strict;
 use super::table::{Carrier, Methods, RefusalShape, Switch};
 use super::token::TokenFault;
@@ -46,6 +47,8 @@ pub enum Refusal {
     OtherDocument,
     /// The link to a kept document is not ours, or its time is over.
     SavedLink,
+    /// It is about an editor's socket.
+    Socket(SocketFault),
     /// The request names a host that is not ours (or not this connection's).
     Misdirected,
     /// The body is larger than what is read for a token.
@@ -105,6 +108,19 @@ pub const REASONS: &[&str] = &[
     "unknown_integrator",
     "other_document",
     "saved_link",
+    "origin_not_allowed",
+    "origin_missing",
+    "polling_off",
+    "socket_transport",
+    "socket_version",
+    "socket_method",
+    "socket_handshake",
+    "socket_unknown",
+    "socket_limit",
+    "packet_late",
+    "packet_frame",
+    "packet_not_connect",
+    "packet_malformed",
     "misdirected_host",
     "body_too_large",
     "head_too_large",
@@ -139,6 +155,7 @@ impl Refusal {
             Self::UnknownIntegrator => "unknown_integrator",
             Self::OtherDocument => "other_document",
             Self::SavedLink => "saved_link",
+            Self::Socket(fault) => fault.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
             Self::HeadTooLarge => "head_too_large",
@@ -162,6 +179,7 @@ impl Refusal {
             | Self::OtherDocument
             | Self::SavedLink => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Socket(fault) => fault.status(),
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -193,6 +211,11 @@ impl Refusal {
                 status: StatusCode::FORBIDDEN,
                 content_type: "text/plain; charset=utf-8",
                 body: Cow::Borrowed("Forbidden"),
+            },
+            (Self::Socket(fault), _) => Answer {
+                status: fault.status(),
+                content_type: "application/json",
+                body: Cow::Owned(fault.body()),
             },
             _ => self.problem(),
         }
@@ -242,6 +265,7 @@ impl fmt::Display for Refusal {
             Self::UnknownIntegrator => f.write_str("no [[integrators]] entry has the name in this path"),
             Self::OtherDocument => f.write_str("the token names another document than the path"),
             Self::SavedLink => f.write_str("the link to this document is not ours, or its time is over"),
+            Self::Socket(fault) => fault.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
             Self::HeadTooLarge => f.write_str("the head of the request has too many fields"),
@@ -341,11 +365,15 @@ mod tests {
             Refusal::WrongDoor,
         ];
         let paths = PathFault::ALL.map(Refusal::Path);
+        // `Key` has the name of the objection to a token of another document.
+        let sockets =
+            SocketFault::ALL.into_iter().filter(|f| !matches!(f, SocketFault::Key(_))).map(Refusal::Socket);
         let mut all: Vec<_> = paths
             .into_iter()
             .chain(Strict::ALL.map(Refusal::Strict))
             .chain(faults.map(token))
             .chain(objected)
+            .chain(sockets)
             .chain(others)
             .map(Refusal::reason)
             .collect();

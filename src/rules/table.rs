@@ -29,7 +29,7 @@ pub struct Rule {
     pub shown: Shown,
 }
 
-/// The methods of a route. `OPTIONS` is in none: the Document Server has no CORS to offer there ([L]: 400 on the socket path).
+/// The methods of a route. `OPTIONS` is in none: the Document Server has no CORS to offer there (measured: 400 on the socket path).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Methods {
     /// GET and HEAD.
@@ -145,6 +145,8 @@ pub enum Carrier {
     CmdDownload,
     /// `tokenSession` of the JSON in the query's `cmd` (S: canvasservice.js:1522-1582).
     CmdSession,
+    /// The first packet of an editor's socket (protocol.md 3).
+    Packet,
 }
 
 impl Carrier {
@@ -156,6 +158,7 @@ impl Carrier {
             Self::Query => "query",
             Self::Body => "body",
             Self::CmdDownload | Self::CmdSession => "cmd",
+            Self::Packet => "packet",
         }
     }
 }

@@ -7,20 +7,32 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::timeout;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, sleep, timeout};
 
-/// Four TLS records: big enough for the 1.5 MB messages of a large paste to go in few steps, small enough for a cache.
-const SCRATCH: usize = 64 << 10;
+use crate::rules::frame::{self, Follower, Kind};
+
+/// Two TLS records: the 1.5 MB messages of a large paste go in few steps, and a socket whose reader stalls holds at most this, what
+/// TLS holds ([`HELD_BY_TLS`]) and its own 12 KB: 64 KiB in all.
+const SCRATCH: usize = 32 << 10;
+/// What TLS may hold of a socket encrypted and unsent: one record. rustls' own limit is four.
+pub const HELD_BY_TLS: usize = 16 << 10;
 /// Reads of one direction before the other gets its turn.
 const TURNS: u32 = 8;
 /// When one side has ended, the other may finish what it is saying for this long.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// When the gateway leaves, a frame that is half-way through has this long to end. This, the two below and [`LINGER`] stay below
+/// the 500 ms in which the process is to be gone (design.md 4).
+const TO_BOUNDARY: Duration = Duration::from_millis(150);
+/// And the goodbye has this long to be written.
+const GOODBYE: Duration = Duration::from_millis(100);
+/// And what the client still sends is read for this long: a connection closed with bytes unread is reset, and the goodbye lost.
+const LINGER: Duration = Duration::from_millis(100);
 
 /// The scratch buffer of a core.
 #[derive(Clone)]
@@ -41,33 +53,47 @@ pub struct Carried {
     pub down: u64,
 }
 
-/// Carries bytes both ways until both sides have ended. `early` are bytes that came with the upgrades.
+/// How a socket ended.
+#[derive(Debug)]
+pub enum End {
+    /// One side ended it, and then the other.
+    Closed,
+    /// A connection failed.
+    Failed(io::Error),
+    /// Nothing moved for too long.
+    Idle,
+    /// The gateway left, and said so.
+    Left,
+}
+
+/// When a socket ends although neither side wants it to.
+pub struct Until<L> {
+    /// Nothing has moved for this long, or nobody has taken what is kept: above two pings of the Document Server, which come every
+    /// 25 s.
+    pub idle: Duration,
+    /// The gateway leaves.
+    pub leave: L,
+}
+
+/// Carries bytes both ways until both sides have ended. `early` are bytes that came before: from the client, from the server.
 ///
 /// Returns what was carried, and how it ended.
-pub async fn splice<C, S>(
+pub async fn splice<C, S, L>(
     client: C,
     server: S,
     early: [Vec<u8>; 2],
     scratch: Scratch,
-) -> (Carried, io::Result<()>)
+    until: Until<L>,
+) -> (Carried, End)
 where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
+    L: Future<Output = ()>,
 {
     let [from_client, from_server] = early;
     let mut pair = Pair { client, server, up: Way::new(from_client), down: Way::new(from_server), scratch };
-    let ended = async {
-        let first = poll_fn(|cx| pair.poll(cx, true)).await;
-        if first.is_ok() && !(pair.up.over && pair.down.over) {
-            match timeout(LAST_WORDS, poll_fn(|cx| pair.poll(cx, false))).await {
-                Ok(second) => second?,
-                Err(_) => return Ok(()), // it had its time
-            }
-        }
-        first
-    }
-    .await;
-    (Carried { up: pair.up.bytes, down: pair.down.bytes }, ended)
+    let end = pair.run(until).await;
+    (Carried { up: pair.up.bytes, down: pair.down.bytes }, end)
 }
 
 struct Pair<C, S> {
@@ -83,6 +109,73 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    async fn run<L: Future<Output = ()>>(&mut self, until: Until<L>) -> End {
+        let Until { idle, leave } = until;
+        let mut leave = pin!(leave);
+        let mut timer = pin!(sleep(idle));
+        loop {
+            tokio::select! {
+                biased;
+                moved = poll_fn(|cx| self.poll(cx, true)) => return match moved {
+                    Ok(()) => self.finish().await,
+                    Err(error) => End::Failed(error),
+                },
+                () = leave.as_mut() => {
+                    Box::pin(self.leave()).await;
+                    return End::Left;
+                }
+                () = timer.as_mut() => match self.late_at(idle) {
+                    Some(at) => timer.as_mut().reset(at),
+                    None => return End::Idle,
+                },
+            }
+        }
+    }
+
+    /// When this socket will have been idle for too long; `None`: now.
+    fn late_at(&self, idle: Duration) -> Option<Instant> {
+        let blocked =
+            [&self.up, &self.down].into_iter().filter(|way| !way.kept.is_empty()).map(|way| way.moved);
+        // What is kept must move by itself, whatever the other direction does; else any movement counts.
+        let since = blocked.min().unwrap_or(self.up.moved.max(self.down.moved));
+        Some(since + idle).filter(|at| *at > Instant::now())
+    }
+
+    /// One side has ended: the other has a while to say its last words.
+    async fn finish(&mut self) -> End {
+        if self.up.over && self.down.over {
+            return End::Closed;
+        }
+        match timeout(LAST_WORDS, poll_fn(|cx| self.poll(cx, false))).await {
+            Ok(Err(error)) => End::Failed(error),
+            Ok(Ok(())) | Err(_) => End::Closed, // it had its time
+        }
+    }
+
+    /// Says goodbye to both sides: 1001, on the boundary of a frame, so that an editor sees a close and not a broken message.
+    async fn leave(&mut self) {
+        let to_boundary = poll_fn(|cx| {
+            let polled = self.down.poll_boundary(cx, &mut self.server, &mut self.client, &self.scratch)?;
+            polled.map(Ok::<_, io::Error>)
+        });
+        if matches!(timeout(TO_BOUNDARY, to_boundary).await, Ok(Ok(()))) && !self.down.frames.is_closed() {
+            let goodbye = frame::say(Kind::Close, &frame::goodbye(GOING_AWAY, "restarting"));
+            timeout(GOODBYE, say_last(&mut self.client, &goodbye)).await.ok();
+        }
+        // Every client of this core hears it before any server does: there may be thousands, and half a second.
+        tokio::task::yield_now().await;
+        if self.up.kept.is_empty() && self.up.frames.is_at_boundary() && !self.up.frames.is_closed() {
+            let goodbye = frame::say_masked(Kind::Close, &frame::goodbye(GOING_AWAY, ""));
+            timeout(LINGER, say_last(&mut self.server, &goodbye)).await.ok();
+        }
+        timeout(LINGER, async {
+            let mut rest = [0; 512];
+            while self.client.read(&mut rest).await.is_ok_and(|n| n > 0) {}
+        })
+        .await
+        .ok();
+    }
+
     /// Moves both ways. Ready when one way is over (`first`), or both.
     fn poll(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<io::Result<()>> {
         let up = self.up.poll(cx, &mut self.client, &mut self.server, &self.scratch)?;
@@ -93,6 +186,15 @@ where
             _ => Poll::Pending,
         }
     }
+}
+
+/// The close code of a server that goes away (RFC 6455 7.4.1).
+const GOING_AWAY: u16 = 1001;
+
+async fn say_last<T: AsyncWrite + Unpin>(to: &mut T, frame: &[u8]) -> io::Result<()> {
+    to.write_all(frame).await?;
+    to.flush().await?;
+    to.shutdown().await
 }
 
 /// One direction.
@@ -107,11 +209,19 @@ struct Way {
     /// And the sink has been told.
     over: bool,
     bytes: u64,
+    /// Where in a frame the last byte read stands.
+    frames: Follower,
+    /// When a byte was last read or written.
+    moved: Instant,
 }
 
 impl Way {
     fn new(early: Vec<u8>) -> Self {
+        let mut frames = Follower::default();
+        frames.follow(&early);
         Self {
+            frames,
+            moved: Instant::now(),
             bytes: early.len() as u64,
             kept: early,
             written: 0,
@@ -154,6 +264,34 @@ impl Way {
         self.flush(cx, to)
     }
 
+    /// Goes on until everything that was read is written and ends with a frame, or there is no more.
+    fn poll_boundary<F, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut F,
+        to: &mut T,
+        scratch: &Scratch,
+    ) -> io::Result<Poll<()>>
+    where
+        F: AsyncRead + Unpin,
+        T: AsyncWrite + Unpin,
+    {
+        loop {
+            if self.write_kept(cx, to)?.is_pending() {
+                return Ok(Poll::Pending);
+            }
+            if self.frames.is_at_boundary() {
+                return Ok(Poll::Ready(()));
+            }
+            if self.ended {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if self.carry(cx, from, to, scratch)?.is_pending() && !self.frames.is_at_boundary() {
+                return self.flush(cx, to);
+            }
+        }
+    }
+
     fn flush<T: AsyncWrite + Unpin>(&mut self, cx: &mut Context<'_>, to: &mut T) -> io::Result<Poll<()>> {
         if self.unflushed && Pin::new(to).poll_flush(cx)?.is_ready() {
             self.unflushed = false;
@@ -172,6 +310,7 @@ impl Way {
                 Poll::Ready(n) => {
                     self.written += n;
                     self.unflushed = true;
+                    self.moved = Instant::now();
                 }
                 Poll::Pending => return Ok(Poll::Pending),
             }
@@ -204,6 +343,8 @@ impl Way {
         if bytes.is_empty() {
             self.ended = true;
         }
+        self.frames.follow(bytes);
+        self.moved = Instant::now();
         self.bytes += bytes.len() as u64;
         while !bytes.is_empty() {
             match Pin::new(&mut *to).poll_write(cx, bytes)? {
@@ -230,6 +371,10 @@ mod tests {
 
     fn block<T>(future: impl Future<Output = T>) -> T {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
+    }
+
+    fn forever() -> Until<std::future::Pending<()>> {
+        Until { idle: Duration::from_secs(75), leave: std::future::pending() }
     }
 
     #[test]
@@ -259,8 +404,8 @@ mod tests {
                 (got_up, got_down)
             };
             let ((carried, ended), (got_up, got_down)) =
-                tokio::join!(splice(client, server, early, Scratch::default()), talk);
-            ended.unwrap();
+                tokio::join!(splice(client, server, early, Scratch::default(), forever()), talk);
+            assert!(matches!(ended, End::Closed));
             assert_eq!(got_up, [b"hello ".as_slice(), &up].concat());
             assert_eq!(got_down, [b"welcome ".as_slice(), &down].concat());
             assert_eq!(carried, Carried { up: got_up.len() as u64, down: got_down.len() as u64 });
@@ -282,7 +427,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                _ = splice(client, server, [Vec::new(), Vec::new()], Scratch::default()) => panic!("ended"),
+                _ = splice(client, server, [Vec::new(), Vec::new()], Scratch::default(), forever()) => panic!("ended"),
                 () = flood => {}
             }
             let mut byte = [0];

@@ -1,22 +1,20 @@
 //! A request to a Document Server: waits while the server restarts, repeats what is safe to repeat, streams both ways.
 
-use std::cell::Cell;
-use std::error::Error as StdError;
 use std::fmt;
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::body::{AnswerBody, BodyFault, Lease, Outgoing, Progress};
 use super::pool::{Pool, Sender, connect};
-use super::server::Server;
+use super::server::{Health, Server, Verdict};
 use crate::rules::policy::Permit;
 
 /// What an upgraded connection to a Document Server is underneath.
@@ -50,7 +48,7 @@ pub struct Answer {
 #[derive(Debug)]
 pub enum Fault {
     /// No server took the connection within the time a request waits for a restart.
-    Unreachable(std::io::Error),
+    Unreachable(io::Error),
     /// The connection ended before the answer's head, and the request could not be repeated.
     Broken(hyper::Error),
     /// The answer's head did not come in time.
@@ -67,181 +65,6 @@ impl fmt::Display for Fault {
             Self::Silent => f.write_str("the Document Server did not answer in time"),
             Self::Body(e) => write!(f, "{e}"),
         }
-    }
-}
-
-/// What can go wrong with a body on its way up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFault {
-    /// It grew beyond the limit.
-    TooLarge,
-    /// The client sent nothing for too long.
-    Stalled,
-    /// Its framing cannot be read.
-    Malformed,
-    /// The client went away.
-    Gone,
-}
-
-impl fmt::Display for BodyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TooLarge => "the body is larger than allowed",
-            Self::Stalled => "the client stopped sending its body",
-            Self::Malformed => "the chunks of the body cannot be read",
-            Self::Gone => "the client went away while sending its body",
-        })
-    }
-}
-
-impl StdError for BodyFault {}
-
-/// What a streamed body tells the one who waits for the answer.
-#[derive(Debug)]
-pub struct Progress {
-    last: Cell<Instant>,
-    fault: Cell<Option<BodyFault>>,
-    over: Cell<bool>,
-}
-
-impl Progress {
-    /// Begins now.
-    pub fn new() -> Rc<Self> {
-        Rc::new(Self { last: Cell::new(Instant::now()), fault: Cell::new(None), over: Cell::new(false) })
-    }
-
-    /// A piece of the body has gone up.
-    pub fn moved(&self) {
-        self.last.set(Instant::now());
-    }
-
-    /// Its last piece has gone up.
-    pub fn over(&self) {
-        self.over.set(true);
-    }
-
-    /// The body has failed.
-    pub fn failed(&self, fault: BodyFault) {
-        self.fault.set(Some(fault));
-    }
-}
-
-/// A body on its way to the Document Server.
-pub enum Outgoing {
-    /// None.
-    Empty,
-    /// Read and looked at before; sent as it came.
-    Whole(Bytes),
-    /// Streamed from the client.
-    Stream {
-        /// The client's body with its limits.
-        body: Pin<Box<dyn Body<Data = Bytes, Error = BodyFault>>>,
-        /// Shared with the body.
-        progress: Rc<Progress>,
-    },
-}
-
-impl Outgoing {
-    /// A body that was read before.
-    pub fn whole(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::Empty } else { Self::Whole(bytes) }
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = BodyFault;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Stream { body, .. } => body.as_mut().poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Whole(bytes) => bytes.is_empty(),
-            Self::Stream { body, .. } => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream { body, .. } => body.size_hint(),
-        }
-    }
-}
-
-/// A body on its way from the Document Server; at its end the connection goes back to the pool.
-pub struct AnswerBody {
-    inner: Incoming,
-    lease: Option<Lease>,
-}
-
-struct Lease {
-    sender: Sender,
-    /// The request's body, which a server need not have read to its end when it answers.
-    asked: Option<Rc<Progress>>,
-    pool: Rc<Pool>,
-    server: Arc<Server>,
-}
-
-impl AnswerBody {
-    fn new(inner: Incoming, lease: Option<Lease>) -> Self {
-        let mut body = Self { inner, lease };
-        body.settle();
-        body
-    }
-
-    fn settle(&mut self) {
-        if self.inner.is_end_stream() {
-            self.release();
-        }
-    }
-
-    fn release(&mut self) {
-        // A connection that still carries a body up would hold up whoever got it next, for as long as that takes.
-        if let Some(Lease { sender, asked, pool, server }) = self.lease.take()
-            && asked.is_none_or(|body| body.over.get())
-        {
-            pool.put(server.address(), sender);
-        }
-    }
-}
-
-impl Body for AnswerBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        match &polled {
-            Poll::Ready(None) => self.release(),
-            Poll::Ready(Some(Ok(_))) => self.settle(),
-            Poll::Ready(Some(Err(_))) => self.lease = None,
-            Poll::Pending => {}
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }
 
@@ -276,75 +99,87 @@ impl Upstream {
         let repeatable = matches!(question.body, Outgoing::Empty)
             && matches!(question.method, Method::GET | Method::HEAD)
             && !question.headers.contains_key(hyper::header::UPGRADE);
-        let body = progress(&question.body);
+        let body = question.body.progress();
+        let has_body = !matches!(question.body, Outgoing::Empty);
         let mut request = request(question);
         let (mut tries, mut fresh) = (0, 0);
         loop {
             tries += 1;
             let seen = server.verdict();
             let (sender, reused) = self.connection(server, deadline, fresh > 0).await?;
+            fresh += u32::from(!reused);
             let copy = repeatable.then(|| head(&request));
-            let answered = send(sender, request, patience).await;
-            let again = match answered {
-                Ok((response, sender)) if !is_gateway_error(response.status()) || copy.is_none() => {
-                    return Ok(Answer { response: self.lend(response, sender, body, server), tries });
-                }
+            let error = match send(sender, request, patience).await {
                 Ok((response, sender)) => {
                     // The container's own nginx answers for a DocService that is not up yet.
-                    server.suspect();
-                    let health =
-                        server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
-                    if health.serves() || !server.until_serving(deadline).await {
-                        return Ok(Answer { response: self.lend(response, sender, body, server), tries });
+                    if let Some(copy) = copy.filter(|_| is_gateway_error(response.status()))
+                        && !look_again(server, seen, deadline).await.serves()
+                        && server.until_serving(deadline).await
+                    {
+                        request = copy;
+                        continue;
                     }
-                    copy
+                    return Ok(Answer {
+                        response: self.lend(response, sender, (has_body, body), server),
+                        tries,
+                    });
                 }
-                Err(Failure::Unsent(back)) => Some(*back),
+                Err(Failure::Unsent(back, error)) => {
+                    request = *back;
+                    error
+                }
                 Err(Failure::Silent) => return Err(Fault::Silent),
                 Err(Failure::Body(fault)) => return Err(Fault::Body(fault)),
                 Err(Failure::Broken(error)) => {
-                    if !reused {
-                        fresh += 1;
-                    }
                     let Some(copy) = copy else { return Err(Fault::Broken(error)) };
-                    if fresh >= FRESH_TRIES || Instant::now() >= deadline {
-                        return Err(Fault::Broken(error));
-                    }
-                    if !reused {
-                        server.suspect();
-                        server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await;
-                    }
-                    Some(copy)
+                    request = copy;
+                    error
                 }
             };
-            let Some(again) = again else { return Err(Fault::Silent) };
-            request = again;
+            if reused {
+                continue; // an idle connection had ended; the next one is new
+            }
+            if look_again(server, seen, deadline).await.serves() {
+                if fresh >= FRESH_TRIES || Instant::now() >= deadline {
+                    return Err(Fault::Broken(error));
+                }
+            } else if !server.until_serving(deadline).await {
+                return Err(Fault::Unreachable(io::Error::other(error)));
+            } else {
+                fresh = 1; // whatever was tried while it was down does not count
+            }
         }
     }
 
-    /// An idle connection, else a new one, waiting for the server while it is down.
+    /// An idle connection, else a new one, waiting for the server while it is down. Nothing has been sent yet, so every
+    /// kind of request may wait here.
     async fn connection(
         &self,
         server: &Arc<Server>,
         deadline: Instant,
         fresh: bool,
     ) -> Result<(Sender, bool), Fault> {
-        while !fresh && let Some(mut sender) = self.pool.take(server.address()) {
-            if sender.ready().await.is_ok() {
+        loop {
+            // A container's port may accept before anything behind it is up: the probe knows.
+            if !server.health().serves() {
+                server.suspect();
+                if !server.until_serving(deadline).await {
+                    return Err(Fault::Unreachable(io::Error::other(
+                        "it has been down for as long as a request waits",
+                    )));
+                }
+            }
+            if !fresh && let Some(sender) = self.pool.take(server.address()) {
                 return Ok((sender, true));
             }
-        }
-        loop {
             let seen = server.verdict();
             let error = match connect(server.address()).await {
                 Ok(sender) => return Ok((sender, false)),
                 Err(error) => error,
             };
             self.pool.forget(server.address());
-            server.suspect();
-            let look = (Instant::now() + SECOND_LOOK).min(deadline);
-            server.next_verdict(seen, look).await;
-            if Instant::now() >= deadline || !server.until_serving(deadline).await {
+            look_again(server, seen, deadline).await;
+            if Instant::now() >= deadline {
                 return Err(Fault::Unreachable(error));
             }
         }
@@ -354,12 +189,16 @@ impl Upstream {
         &self,
         response: Response<Incoming>,
         sender: Sender,
-        asked: Option<Rc<Progress>>,
+        (has_body, asked): (bool, Option<Rc<Progress>>),
         server: &Arc<Server>,
     ) -> Response<AnswerBody> {
+        // Who refuses a body may have left it unread in the kernel, where nobody sees it: the next request would wait
+        // behind it.
+        let reuse = !(has_body && response.status().as_u16() >= 400);
         let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
             sender,
             asked,
+            reuse,
             pool: self.pool.clone(),
             server: server.clone(),
         });
@@ -367,9 +206,15 @@ impl Upstream {
     }
 }
 
+/// Has the probe look now, and waits for what it says.
+async fn look_again(server: &Server, seen: Verdict, deadline: Instant) -> Health {
+    server.suspect();
+    server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await
+}
+
 enum Failure {
     /// Not a byte of it was sent; here it is back.
-    Unsent(Box<Request<Outgoing>>),
+    Unsent(Box<Request<Outgoing>>, hyper::Error),
     Broken(hyper::Error),
     Silent,
     Body(BodyFault),
@@ -382,13 +227,6 @@ fn request(question: Question) -> Request<Outgoing> {
     *request.uri_mut() = target;
     *request.headers_mut() = headers;
     request
-}
-
-fn progress(body: &Outgoing) -> Option<Rc<Progress>> {
-    match body {
-        Outgoing::Stream { progress, .. } => Some(progress.clone()),
-        Outgoing::Empty | Outgoing::Whole(_) => None,
-    }
 }
 
 /// The request once more, for those that have no body.
@@ -411,7 +249,7 @@ async fn send(
     request: Request<Outgoing>,
     patience: Duration,
 ) -> Result<(Response<Incoming>, Sender), Failure> {
-    let progress = progress(request.body());
+    let progress = request.body().progress();
     let begun = Instant::now();
     let answer = sender.try_send_request(request);
     tokio::pin!(answer);
@@ -423,7 +261,7 @@ async fn send(
             answered = &mut answer => return match answered {
                 Ok(response) => Ok((response, sender)),
                 Err(mut failed) => Err(match (failed.take_message(), progress.and_then(|p| p.fault.get())) {
-                    (Some(back), _) => Failure::Unsent(Box::new(back)),
+                    (Some(back), _) => Failure::Unsent(Box::new(back), failed.into_error()),
                     (None, Some(fault)) => Failure::Body(fault),
                     (None, None) => Failure::Broken(failed.into_error()),
                 }),
@@ -444,6 +282,11 @@ mod tests {
     use hyper::client::conn::http1;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::time::sleep;
+
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::{Body, Bytes, Frame};
 
     use super::*;
 

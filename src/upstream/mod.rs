@@ -3,14 +3,14 @@
 use std::fmt;
 use std::time::Duration;
 
+mod body;
 mod forward;
 mod pool;
 mod probe;
 mod server;
 
-pub use forward::{
-    Answer, AnswerBody, BodyFault, Fault, Outgoing, Progress, Question, UpgradedStream, Upstream,
-};
+pub use body::{AnswerBody, BodyFault, Outgoing, Progress};
+pub use forward::{Answer, Fault, Question, UpgradedStream, Upstream};
 pub use probe::watch;
 pub use server::{Health, Server, Servers};
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::Address;
-use super::forward::Outgoing;
+use super::body::Outgoing;
 
 /// The container's nginx closes an idle connection after 65 s (its default `keepalive_timeout`); a connection that
 /// is nearly that old is not worth the race.
@@ -38,12 +38,19 @@ impl Pool {
     pub fn take(&self, address: &Address) -> Option<Sender> {
         let mut all = self.0.borrow_mut();
         let (_, idle) = all.iter_mut().find(|(known, _)| known == address)?;
-        while let Some(Idle { sender, since }) = idle.pop() {
-            if since.elapsed() > IDLE {
-                idle.clear(); // those below it are older still
-            } else if !sender.is_closed() {
-                return Some(sender);
+        for at in (0..idle.len()).rev() {
+            let one = &idle[at];
+            if one.since.elapsed() > IDLE {
+                idle.drain(..=at); // those before it are older still
+                return None;
             }
+            if one.sender.is_closed() {
+                idle.remove(at);
+            } else if one.sender.is_ready() {
+                return Some(idle.remove(at).sender);
+            }
+            // One that is not ready still carries something, such as the rest of a body that its server answered
+            // early: whoever took it would wait for that.
         }
         None
     }

@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use super::server::{Health, Server};
@@ -19,7 +20,7 @@ use crate::ops::log::Level;
 /// that, less the time a connection takes.
 const WHILE_DOWN: Duration = Duration::from_millis(80);
 /// How long an answer may take. The real `/healthcheck` asks a database, a queue and a disk and took 93 ms in the
-/// captures; a server that needs longer than this has stopped serving people too.
+/// captures; a server that needs longer than this is not well.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The answer is `true` or `false`; anything longer is an error page.
 const LONGEST_ANSWER: usize = 4096;
@@ -40,23 +41,28 @@ pub async fn watch(server: Weak<Server>, every: impl Fn() -> Duration, ops: Ops)
     }
 }
 
+/// Down is who refuses, hangs up or answers 502-504; who takes the question and is slow still serves.
 async fn ask(server: &Arc<Server>) -> Health {
-    match timeout(PATIENCE, healthcheck(server)).await {
+    let address = server.address();
+    let connect = TcpStream::connect((address.host.as_str(), address.port));
+    let Ok(Ok(stream)) = timeout(PATIENCE, connect).await else { return Health::Down };
+    match timeout(PATIENCE, healthcheck(server, stream)).await {
         Ok(Ok(health)) => health,
-        Ok(Err(_)) | Err(_) => Health::Down,
+        Ok(Err(_)) => Health::Down,
+        Err(_) => Health::Unwell,
     }
 }
 
-async fn healthcheck(server: &Server) -> Result<Health, Box<dyn std::error::Error + Send + Sync>> {
-    let address = server.address();
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
+async fn healthcheck(
+    server: &Server,
+    stream: TcpStream,
+) -> Result<Health, Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection).abort_handle();
+    let _ended_with_the_question = AbortOnDrop(tokio::spawn(connection).abort_handle());
     let request = Request::get("/healthcheck").header("host", server.name()).body(Empty::<Bytes>::new())?;
     let answer = sender.send_request(request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await?.to_bytes();
-    connection.abort();
     Ok(match status {
         StatusCode::OK if body.trim_ascii() == b"true" => Health::Up,
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
@@ -64,6 +70,14 @@ async fn healthcheck(server: &Server) -> Result<Health, Box<dyn std::error::Erro
         }
         _ => Health::Unwell,
     })
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn report(server: &Server, before: Health, now: Health, ops: &Ops) {

@@ -27,7 +27,15 @@ async fn hurried(deadlines: Deadlines) -> Rig {
 
 fn with(change: impl FnOnce(&mut Deadlines)) -> Deadlines {
     let day = Duration::from_secs(86_400);
-    let mut deadlines = Deadlines { handshake: day, head: day, idle: day, progress: day };
+    let mut deadlines = Deadlines {
+        handshake: day,
+        head: day,
+        idle: day,
+        progress: day,
+        packet: day,
+        socket: day,
+        grace: day,
+    };
     change(&mut deadlines);
     deadlines
 }
@@ -236,7 +244,13 @@ async fn an_answer_that_nobody_takes_is_given_up() {
 #[tokio::test]
 async fn a_slow_body_that_moves_is_not_cut() {
     let patience = Duration::from_secs(2);
-    let deadlines = Deadlines { handshake: patience, head: patience, idle: patience, progress: patience };
+    let deadlines = Deadlines {
+        handshake: patience,
+        head: patience,
+        idle: patience,
+        progress: patience,
+        ..Deadlines::default()
+    };
     let rig = hurried(deadlines).await;
     let mut slow = Vec::new();
     for protocol in PROTOCOLS {

@@ -49,6 +49,16 @@ async fn a_log_that_nobody_reads_stalls_nobody() {
     assert_eq!(of("access").len() as u64 + lost, u64::from(REQUESTS), "every line came or was counted");
 }
 
+/// A pipe that nobody reads keeps no process alive: it ends with its drain, its last lines lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
+    let mut gateway = Process::with(Setup::default(), None).await;
+    let asked = Arc::new(AtomicU32::new(REQUESTS - 2000)); // more than a pipe takes
+    flood(gateway.https, asked).await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().await, 0);
+}
+
 /// A token and the two parts of it that nobody may see: what it says, and what makes it count.
 struct Marked {
     token: String,

@@ -3,6 +3,7 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod editor;
 mod faults;
 mod forwarded;
 mod forwarding;
@@ -10,8 +11,10 @@ mod hosts;
 mod layout;
 mod limits;
 mod logging;
+mod origins;
 mod own;
 mod paths;
+mod polling;
 mod process;
 mod raw;
 mod readme;
@@ -19,7 +22,10 @@ mod relay;
 mod relay_crash;
 mod restart;
 mod rig;
+mod socket_io;
 mod sockets;
+mod sockets_gate;
+mod sockets_life;
 mod streaming;
 mod strict;
 mod token_cli;

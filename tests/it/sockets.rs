@@ -9,89 +9,19 @@ use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
+use rapidpm_gateway::rules::{frame, packet};
 use serde_json::{Value, json};
 use standin::document_server::Options;
 use standin::{Integrator, integrator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
-use tokio_rustls::client::TlsStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::editor::{Editor, PATH};
 use crate::process::Process;
 use crate::rig::{self, Got, Rig, SECRET, Setup};
 use crate::wire::{self, soon};
-
-const PATH: &str =
-    "/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/doc/demo/c/?EIO=4&transport=websocket&shardkey=demo";
-
-/// A client of the socket that does only what a test tells it.
-struct Editor(WebSocketStream<TlsStream<TcpStream>>);
-
-impl Editor {
-    /// Upgrades, and takes the open packet.
-    async fn connect(to: SocketAddr) -> Self {
-        let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.unwrap();
-        let (socket, answer) =
-            tokio_tungstenite::client_async(format!("wss://localhost{PATH}"), stream).await.unwrap();
-        assert_eq!(answer.status(), 101);
-        let mut editor = Self(socket);
-        let open = editor.next().await.unwrap();
-        assert!(open.starts_with("0{\"sid\""), "{open}");
-        editor
-    }
-
-    /// Joins the document as this user.
-    async fn join(to: SocketAddr, integrator: &Integrator, user: &str) -> Self {
-        let token = integrator.open_token("demo", (user, user), "edit");
-        let mut editor = Self::connect(to).await;
-        editor.say(&format!("40{}", json!({"token": token}))).await;
-        assert!(editor.next().await.unwrap().starts_with("40{"));
-        editor.message(&json!({"type": "auth", "jwtOpen": token, "openCmd": {"c": "open"}})).await;
-        assert_eq!(editor.expect("auth").await["result"], 1);
-        assert_eq!(editor.expect("documentOpen").await["data"]["status"], "ok");
-        editor
-    }
-
-    async fn say(&mut self, packet: &str) {
-        self.0.send(Message::text(packet)).await.unwrap();
-    }
-
-    async fn message(&mut self, data: &Value) {
-        self.say(&format!("42{}", json!(["message", data]))).await;
-    }
-
-    /// The next packet that is no ping; `None` when the socket has ended, however it did.
-    async fn next(&mut self) -> Option<String> {
-        loop {
-            match soon("a packet", self.0.next()).await {
-                Some(Ok(Message::Text(text))) if text.as_str() == "2" => self.say("3").await,
-                Some(Ok(Message::Text(text))) => return Some(text.as_str().to_owned()),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
-                Some(Ok(_)) => {}
-            }
-        }
-    }
-
-    async fn expect(&mut self, kind: &str) -> Value {
-        loop {
-            let packet = self.next().await.unwrap_or_else(|| panic!("ended before {kind}"));
-            let event: Value = serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap();
-            if event[1]["type"] == kind {
-                return event[1].clone();
-            }
-        }
-    }
-
-    async fn write(&mut self, text: &str) {
-        let edit = json!({"p": 0, "d": 0, "i": text}).to_string();
-        let changes = json!([edit]).to_string();
-        let data = json!({"type": "saveChanges", "changes": changes, "startSaveChanges": true, "endSaveChanges": true});
-        self.message(&data).await;
-        self.expect("unSaveLock").await;
-    }
-}
 
 async fn pair(server: Options) -> (Rig, Integrator) {
     let rig = Rig::with(Setup { server, ..Setup::default() }).await;
@@ -140,8 +70,9 @@ async fn two_editors_write_one_document() {
 
 #[tokio::test]
 async fn pings_of_both_kinds_go_both_ways() {
-    let (rig, _) = pair(Options { ping_interval: Duration::from_millis(50), ..Options::default() }).await;
-    let mut editor = Editor::connect(rig.https).await;
+    let (rig, integrator) =
+        pair(Options { ping_interval: Duration::from_millis(50), ..Options::default() }).await;
+    let mut editor = Editor::join(rig.https, &integrator, "ann").await;
     editor.0.send(Message::Ping(Bytes::from_static(b"how are you"))).await.unwrap();
     let (mut pong, mut pings) = (false, 0);
     while !pong || pings < 3 {
@@ -270,6 +201,8 @@ async fn flooding(floods: bool) -> (SocketAddr, Arc<AtomicU64>) {
                 let switch =
                     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
                 stream.write_all(switch.as_bytes()).await.ok()?;
+                let greeting = packet::greeting("flooding", false, packet::Pace::default());
+                stream.write_all(&frame::say(frame::Kind::Text, greeting.as_bytes())).await.ok()?;
                 if !floods {
                     return std::future::pending().await;
                 }
@@ -303,9 +236,12 @@ async fn who_reads_slowly_holds_the_other_side_back() {
         let mut stream = rig::tls(gateway.https, Some("localhost"), &["http/1.1"]).await.unwrap();
         let asked = format!(
             "GET {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\norigin: https://localhost\r\n\r\n"
         );
         stream.write_all(asked.as_bytes()).await.unwrap();
+        let claims = standin::token::session("demo", ("ann", "Ann"), 1, &standin::clock::system());
+        let connect = format!("40{}", json!({"session": standin::token::sign(SECRET, &claims)}));
+        stream.write_all(&frame::say_masked(frame::Kind::Text, connect.as_bytes())).await.unwrap();
         let mut answer = [0; 12];
         soon("the upgrade", stream.read_exact(&mut answer)).await.unwrap();
         assert_eq!(wire::status(&String::from_utf8_lossy(&answer)), 101);

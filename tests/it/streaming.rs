@@ -326,3 +326,49 @@ async fn an_upload_that_was_answered_early_holds_nobody_up() {
         drop(slow);
     }
 }
+
+/// Answers its first connection before it has read the body, and reads on only once a second connection has come: whoever
+/// was given the first one meanwhile would wait for ever.
+async fn answers_before_it_reads() -> SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap(); // so that a body does not vanish in the kernel
+    socket.set_nonblocking(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.listen(16).unwrap();
+    let listener = TcpListener::from_std(socket.into()).unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let second = Arc::new(tokio::sync::Notify::new());
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let second = second.clone();
+            tokio::spawn(async move {
+                let mut bytes = [0; 2048];
+                let length = stream.read(&mut bytes).await.unwrap_or(0);
+                if bytes[..length].starts_with(b"POST") {
+                    stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                    second.notified().await;
+                } else if bytes.starts_with(b"GET /web-apps") {
+                    second.notify_one();
+                }
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").await.ok();
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_body_that_was_answered_early_holds_up_nobody() {
+    let upstream = answers_before_it_reads().await;
+    let rig = Rig::with(Setup { upstream: Some(upstream), ..Setup::default() }).await;
+    // One connection: both requests are on one core, which has one pool.
+    let mut client = crate::raw::Client::of(&rig);
+    let token = standin::token::sign(crate::rig::SECRET, &serde_json::json!({"c": "version"}));
+    let order =
+        serde_json::json!({"c": "version", "token": token, "userdata": "x".repeat(1_000_000)}).to_string();
+    assert_eq!(client.post("/command", "", &order).await.status, 413);
+    let read = soon("somebody else's page", client.get("/web-apps/x.js", "")).await;
+    assert_eq!((read.status, read.text()), (200, "true"));
+}

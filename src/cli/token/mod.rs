@@ -129,7 +129,7 @@ impl SecretArgs {
             let bytes = fs::read(path).map_err(|e| {
                 Trouble::usage(format!("--secret-file: {} cannot be read: {e}", path.display()))
             })?;
-            return Known::alone(Secret::new(without_newline(bytes)), "--secret-file");
+            return Known::alone(Secret::new(config::without_newline(bytes)), "--secret-file");
         }
         let tickets = tls::Tickets::new()
             .map_err(|e| Trouble::Failed(format!("the system gives no randomness: {e}")))?;
@@ -181,17 +181,6 @@ impl Known {
             fields: Vec::new(),
         })
     }
-}
-
-/// Editors and `echo` end a file with a newline that is no part of the secret.
-fn without_newline(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.last() == Some(&b'\n') {
-        bytes.pop();
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
-        }
-    }
-    bytes
 }
 
 /// Somebody else's text, fit for a terminal: no control characters, and not without end.

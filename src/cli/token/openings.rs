@@ -127,6 +127,7 @@ impl Sample {
                 let cmd = json!({ "tokenSession": token }).to_string();
                 sample.query = Some(format!("cmd={}", encoded(&cmd)));
             }
+            Carrier::Packet => {} // of sockets, which have no request to be asked with
         }
         sample
     }

@@ -46,10 +46,12 @@ pub fn build(
 fn allowed(entry: &str) -> Result<Option<String>, Wrong> {
     match entry {
         "none" => Ok(None),
+        // Sandboxed frames and files say it, foreign pages can as well: only where somebody wrote it down.
+        "null" => Ok(Some(entry.to_owned())),
         "*" => Err(Wrong::new("would let every page on the web open sockets; name the origins")),
         _ if entry.contains("://") => origin(entry).map(Some),
         _ => Err(Wrong::meaning(
-            "is neither \"none\" nor an origin such as \"https://rapidpm.uk\"",
+            "is neither \"none\" nor \"null\" nor an origin such as \"https://rapidpm.uk\"",
             nearest(entry, ["none"]),
         )),
     }

@@ -1,0 +1,338 @@
+//! The gate in front of an editor's WebSocket: greets like the Document Server, reads the first packet, judges it, and only then
+//! dials. Whoever does not get through never costs the Document Server a byte (protocol.md 3.5, variant B).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use hyper::body::Bytes;
+use hyper::header::HeaderMap;
+use hyper::{Method, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::budget::{FREE, MOST, Share};
+use super::registry::{Caps, Session};
+use super::{KeyBinding, Settings, Shared, sid};
+use crate::ops::Ops;
+use crate::ops::log::Level;
+use crate::rules::frame::{self, First, FrameFault, Head, Kind, Step};
+use crate::rules::packet::{self, Connect, Opened};
+use crate::rules::policy::{Caller, Knock, Mode, Pass, Permit, Refusal, Rules};
+use crate::rules::socket::SocketFault;
+use crate::rules::token;
+use crate::upstream::{Outgoing, Question, Server, UpgradedStream, Upstream};
+
+/// Bytes of the client that are read at once before its packet is verified: the usual packet in one go, no more.
+const PIECE: usize = 4 << 10;
+/// The most of a server's open packet; the real one has 109 bytes.
+const LONGEST_GREETING: usize = 4 << 10;
+/// How long it may take all in all when the gateway leaves.
+const LEAVE: Duration = Duration::from_millis(200);
+/// How long a goodbye may take to be written to a client that is refused.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the client may take to hang up after that. The editor does within 120 ms (protocol.md 11).
+const HANG_UP: Duration = Duration::from_secs(2);
+/// Try again later (IANA WebSocket close codes): the Document Server could not be dialled. The editor's own reconnecting follows.
+const TRY_LATER: u16 = 1013;
+/// The server does not want to go on (RFC 6455 7.4.1).
+const POLICY: u16 = 1008;
+
+/// What the gate goes by, from the snapshot of the request.
+#[derive(Clone, Copy)]
+pub struct Law<'r> {
+    /// Secrets and algorithms.
+    pub tokens: &'r token::Settings,
+    /// What `mode` and hosts say.
+    pub rules: &'r Rules,
+    /// `[sockets]`.
+    pub sockets: &'r Settings,
+    /// Caps of `[limits]`.
+    pub caps: Caps,
+    /// How long the first packet may take.
+    pub patience: Duration,
+}
+
+/// Who knocks.
+pub struct Visitor<'r> {
+    /// The knock.
+    pub knock: &'r Knock,
+    /// `shardkey` of the query.
+    pub shardkey: Option<String>,
+    /// The client's address, behind trusted proxies.
+    pub address: IpAddr,
+    /// The request's id, for the log.
+    pub id: &'r str,
+}
+
+/// The request that opens the socket at the Document Server, once there is a permit for it.
+pub struct Call {
+    /// The way there.
+    pub upstream: Upstream,
+    /// Whose document it is.
+    pub server: Arc<Server>,
+    /// How long a server that restarts is waited for.
+    pub wait: Duration,
+    /// How long its answer may take.
+    pub patience: Duration,
+    /// Path and query.
+    pub target: Uri,
+    /// Fields of the client's upgrade, already those of the Document Server's side.
+    pub headers: HeaderMap,
+}
+
+/// A socket that got through.
+pub struct Through {
+    /// The Document Server's end.
+    pub server: TcpStream,
+    /// What is to be written first: to the server, to the client.
+    pub early: [Vec<u8>; 2],
+    /// Its place among the editors.
+    pub session: Session,
+    /// How often a connection was tried.
+    pub tries: u32,
+}
+
+/// Why a socket did not get through.
+#[derive(Debug)]
+pub enum Turned {
+    /// A rule said no, and the client has been told.
+    Refused(Refusal),
+    /// The Document Server could not be dialled, or did not open.
+    Unreachable(String),
+    /// The client left.
+    Gone,
+    /// The gateway leaves.
+    Leaving,
+}
+
+/// Why not, and the namespace that is to hear it.
+type Denied = Box<(Turned, Option<String>)>;
+
+impl From<FrameFault> for Turned {
+    fn from(fault: FrameFault) -> Self {
+        Self::Refused(Refusal::Socket(SocketFault::Frame(fault)))
+    }
+}
+
+/// Takes a socket from its upgrade to the point where it only has to be carried. Whatever is in the way, the client is told in
+/// frames: an HTTP refusal would send it to polling (captures/browser/resil-nows.txt).
+///
+/// # Errors
+/// When it does not get through; the socket has been closed then.
+pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut C,
+    early: Bytes,
+    (visitor, call): (Visitor<'_>, Call),
+    law: Law<'_>,
+    (shared, ops): (&Arc<Shared>, &Ops),
+) -> Result<Through, Turned> {
+    let mut first = First::default();
+    first.buffer().extend_from_slice(&early);
+    drop(early);
+    let arrived = timeout(law.patience, hear(client, &mut first, shared)).await;
+    let judged = match arrived {
+        Err(_) => Err(Box::new((Turned::Refused(Refusal::Socket(SocketFault::Late)), None))),
+        Ok(Err(turned)) => Err(Box::new((turned, None))),
+        Ok(Ok(())) => judge(&first, &visitor, law, (shared, ops)),
+    };
+    let opened = match judged {
+        Ok((pass, session)) => dial(&pass, visitor.knock, call).await.map(|dialled| (session, dialled)),
+        Err(told) => {
+            let (turned, namespace) = *told;
+            tell(client, &turned, namespace.as_deref()).await;
+            return Err(turned);
+        }
+    };
+    match opened {
+        Ok((session, (server, behind, opened, tries))) => {
+            shared.learn(opened.pace);
+            session.join();
+            Ok(Through { server, early: [first.into_frames(), behind], session, tries })
+        }
+        Err(turned) => {
+            tell(client, &turned, None).await;
+            Err(turned)
+        }
+    }
+}
+
+/// Greets, and listens until the first message is there.
+async fn hear<C: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut C,
+    first: &mut First,
+    shared: &Arc<Shared>,
+) -> Result<(), Turned> {
+    let greeting = packet::greeting(&sid().unwrap_or_default(), false, shared.pace());
+    say(client, Kind::Text, greeting.as_bytes()).await?;
+    let mut share = Share::new(&shared.budget);
+    loop {
+        match first.step(MOST)? {
+            Step::Complete => return Ok(()),
+            Step::Ping(said) => say(client, Kind::Pong, &said).await?,
+            Step::Close => {
+                say(client, Kind::Close, &[]).await.ok();
+                return Err(Turned::Gone);
+            }
+            Step::More => {
+                if !share.covers(first.held() + PIECE) {
+                    return Err(Turned::Refused(Refusal::Socket(SocketFault::Limit)));
+                }
+                let buffer = first.buffer();
+                // In exact steps, or whoever sends a megabyte slowly would hold two.
+                if buffer.capacity() - buffer.len() < PIECE {
+                    buffer.reserve_exact(if buffer.len() < FREE { PIECE } else { FREE });
+                }
+                match (&mut *client).take(PIECE as u64).read_buf(buffer).await {
+                    Ok(0) | Err(_) => return Err(Turned::Gone),
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Judges the first packet. What is not let through comes with the namespace that it was meant for.
+fn judge(
+    first: &First,
+    visitor: &Visitor<'_>,
+    law: Law<'_>,
+    (shared, ops): (&Arc<Shared>, &Ops),
+) -> Result<(Pass, Session), Denied> {
+    let text = first.text().map_err(|fault| Box::new((Turned::from(fault), None)))?;
+    let malformed = |fault| Box::new((Turned::Refused(Refusal::Socket(SocketFault::Packet(fault))), None));
+    let packet = Connect::parse(&text).map_err(malformed)?;
+    let admitted = admit(&packet, visitor, law, (shared, ops));
+    admitted.map_err(|refusal| Box::new((Turned::Refused(refusal), packet.namespace.map(str::to_owned))))
+}
+
+/// Judges a packet and gives the socket its place.
+///
+/// # Errors
+/// When a rule or a cap says no.
+pub fn admit(
+    packet: &Connect<'_>,
+    visitor: &Visitor<'_>,
+    law: Law<'_>,
+    (shared, ops): (&Arc<Shared>, &Ops),
+) -> Result<(Pass, Session), Refusal> {
+    let caller = Caller { address: visitor.address, now: SystemTime::now() };
+    let mut pass = visitor.knock.admit(packet, law.tokens, law.rules, caller)?;
+    for objection in std::mem::take(&mut pass.objections) {
+        let (reason, why) = (objection.reason(), objection.to_string());
+        let facts = [("reason", reason), ("id", visitor.id), ("why", &why)];
+        ops.log.event(Level::Warn, "would_refuse", "a rule would have refused this socket", &facts);
+    }
+    if law.sockets.key_binding != KeyBinding::Off
+        && let Some(which) = pass.other_key(visitor.shardkey.as_deref())
+    {
+        let fault = SocketFault::Key(which);
+        if law.sockets.key_binding == KeyBinding::Enforce && law.rules.mode == Mode::Enforce {
+            return Err(Refusal::Socket(fault));
+        }
+        let facts = [("reason", fault.reason()), ("id", visitor.id), ("why", &fault.to_string())];
+        ops.log.event(
+            Level::Warn,
+            "would_refuse",
+            "a socket is for another document than its path says",
+            &facts,
+        );
+    }
+    let session = shared
+        .registry
+        .enter(pass.key(), pass.editor.clone(), visitor.address, law.caps)
+        .ok_or(Refusal::Socket(SocketFault::Limit))?;
+    Ok((pass, session))
+}
+
+/// Opens the socket at the Document Server and swallows its greeting: the stream, what came behind, the greeting, the tries.
+async fn dial(pass: &Pass, knock: &Knock, call: Call) -> Result<(TcpStream, Vec<u8>, Opened, u32), Turned> {
+    let permit: Permit = pass.permit(knock).map_err(Turned::Refused)?;
+    let Call { upstream, server, wait, patience, target, headers } = call;
+    let question = Question { permit, method: Method::GET, target, headers, body: Outgoing::Empty, patience };
+    let unreachable = |what: &str| Turned::Unreachable(format!("the Document Server {what}"));
+    let asked = upstream.ask(&server, wait, question).await;
+    let mut answer = asked.map_err(|fault| Turned::Unreachable(fault.to_string()))?;
+    if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(unreachable(&format!("answered the upgrade with {}", answer.response.status())));
+    }
+    let upgraded = hyper::upgrade::on(&mut answer.response).await;
+    let parts = upgraded.ok().and_then(|upgraded| upgraded.downcast::<UpgradedStream>().ok());
+    let Some(parts) = parts else { return Err(unreachable("did not switch to WebSocket")) };
+    let mut stream = TokioIo::into_inner(parts.io);
+    let mut bytes = parts.read_buf.to_vec();
+    let greeting = timeout(patience, async {
+        loop {
+            if let Some(head) = Head::parse(&bytes).ok()? {
+                let end = head.size.checked_add(usize::try_from(head.payload).ok()?)?;
+                if head.kind != Kind::Text || !head.last || head.mask.is_some() || end > LONGEST_GREETING {
+                    return None;
+                }
+                if let Some(said) = bytes.get(head.size..end) {
+                    let opened = Opened::parse(std::str::from_utf8(said).ok()?)?;
+                    return Some((opened, end));
+                }
+            }
+            if stream.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+        }
+    });
+    match greeting.await {
+        Ok(Some((opened, end))) => Ok((stream, bytes.split_off(end), opened, answer.tries)),
+        _ => Err(unreachable("did not open the socket with its greeting")),
+    }
+}
+
+/// Tells the client in frames why it does not get through, and waits a little for it to hang up.
+async fn tell<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C, turned: &Turned, namespace: Option<&str>) {
+    let (packet, code) = match turned {
+        Turned::Gone => return,
+        Turned::Leaving => (None, 1001),
+        Turned::Unreachable(_) => (None, TRY_LATER),
+        Turned::Refused(Refusal::Socket(SocketFault::Frame(fault))) => (None, fault.code()),
+        Turned::Refused(refusal) => (refusal_packet(*refusal, namespace), POLICY),
+    };
+    let say_all = async {
+        if let Some(packet) = packet {
+            say(client, Kind::Text, packet.as_bytes()).await?;
+        }
+        say(client, Kind::Close, &frame::goodbye(code, "")).await?;
+        client.shutdown().await.map_err(|_| Turned::Gone)
+    };
+    if !matches!(timeout(GOODBYE, say_all).await, Ok(Ok(()))) {
+        return;
+    }
+    // Closed with bytes unread, the connection would be reset and the words lost. Read, and thrown away.
+    let mut rest = [0; 512];
+    let drain = async { while client.read(&mut rest).await.is_ok_and(|n| n > 0) {} };
+    timeout(HANG_UP, drain).await.ok();
+}
+
+/// Says goodbye to a socket that is still at the gate when the gateway leaves.
+pub async fn leave<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C) {
+    let goodbye = tell(client, &Turned::Leaving, None);
+    timeout(LEAVE, goodbye).await.ok();
+}
+
+/// The packet that says a refusal so that the editor understands it; `None` for what no editor does.
+pub fn refusal_packet(refusal: Refusal, namespace: Option<&str>) -> Option<String> {
+    let (code, words) = match refusal {
+        Refusal::Token { fault, .. } => packet::words(fault),
+        Refusal::Objected(objection) => (packet::REFUSED, objection.reason()),
+        Refusal::Socket(SocketFault::Key(_)) => (packet::REFUSED, "key mismatch"),
+        Refusal::Socket(SocketFault::Limit) => (packet::LOST, "too many sockets"),
+        _ => return None,
+    };
+    Some(packet::not_authorized(namespace, code, words))
+}
+
+async fn say<C: AsyncWrite + Unpin>(client: &mut C, kind: Kind, payload: &[u8]) -> Result<(), Turned> {
+    let written = async {
+        client.write_all(&frame::say(kind, payload)).await?;
+        client.flush().await
+    };
+    written.await.map_err(|_| Turned::Gone)
+}
