@@ -20,12 +20,15 @@ use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::{sockets, upstream};
+use crate::{relay, sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
 /// Histograms keep raw samples until somebody sorts them in.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Until `document` stands beside the relay, no document is looked at.
+const UNCHECKED: relay::Check = |_, _| Ok(());
 
 /// Listening sockets, bound before anything is served, so that a taken port is an error of the start and tests can ask
 /// for port 0.
@@ -122,7 +125,7 @@ impl Gateway {
         let control = control_runtime()?;
         let spool = Spool::new(live.load().settings.relay.saves.directory.clone(), Arc::new(RealDisk));
         let current = live.clone();
-        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), move || {
+        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), UNCHECKED, move || {
             current.load() as Arc<dyn House>
         })?;
         let workers =

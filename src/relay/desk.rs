@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as queue};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use super::client::Trust;
 use super::house::{self, House};
 use super::spool::{Found, Record, Role, Spool, State, phase_name};
-use super::{deliver, fetch};
+use super::{Validate, deliver, fetch};
 use crate::ops::Ops;
 use crate::ops::log::Level;
 use crate::rules::callback::Callback;
@@ -69,6 +70,9 @@ pub struct Post {
     pub callback: Callback,
 }
 
+/// Looks at a kept document of that file type; the error is the reason's name in `onlyoffice_validation_rejected_total`.
+pub type Check = fn(&Path, Option<&str>) -> Result<(), &'static str>;
+
 /// Callbacks and saves.
 pub struct Relay {
     pub(super) current: Box<dyn Fn() -> Arc<dyn House> + Send + Sync>,
@@ -76,6 +80,7 @@ pub struct Relay {
     pub(super) trust: Trust,
     pub(super) spool: Arc<Spool>,
     pub(super) deliveries: Semaphore,
+    check: Check,
     runtime: Handle,
     room: Arc<Semaphore>,
     begun: Instant,
@@ -117,6 +122,7 @@ impl Relay {
         runtime: Handle,
         spool: Spool,
         ops: Ops,
+        check: Check,
         current: impl Fn() -> Arc<dyn House> + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
         let spool = Arc::new(spool);
@@ -129,6 +135,7 @@ impl Relay {
             ops,
             trust: Trust::default(),
             spool,
+            check,
             deliveries: Semaphore::new(DELIVERIES),
             runtime: runtime.clone(),
             room: Arc::new(Semaphore::new(MOST)),
@@ -245,15 +252,37 @@ impl Relay {
         }
         let begun = Instant::now();
         match fetch::keep((self.current)(), self.spool.clone(), id, record).await {
-            Ok(_) => {
+            Ok(record) => {
                 self.ops.metrics.saves.download.record(begun.elapsed());
-                self.happened(id, Event::Kept);
+                let fine = self.is_fine(id, &record).await;
+                self.happened(id, if fine { Event::Kept } else { Event::Invalid });
             }
             Err(error) => {
                 self.say(Level::Error, "a save could not be kept and is passed through", &error.to_string());
                 self.happened(id, Event::NotKept);
             }
         }
+    }
+
+    /// Whether a kept document may go on. Not looked at: failed conversions and what is encrypted.
+    async fn is_fine(&self, id: Id, record: &Record) -> bool {
+        let validate = (self.current)().relay().saves.validate;
+        let encrypted = record.claims.get("encrypted").and_then(serde_json::Value::as_bool).unwrap_or(false);
+        if validate == Validate::Off
+            || encrypted
+            || !matches!(record.status, 2 | 6)
+            || record.documents.is_empty()
+        {
+            return true;
+        }
+        let (check, path) = (self.check, self.spool.document(id, Role::Document));
+        let kind = record.claims.get("filetype").and_then(|kind| kind.as_str()).map(str::to_owned);
+        let checked = fetch::blocking(move || Ok(check(&path, kind.as_deref()))).await;
+        // A check that could not be made says nothing against a document.
+        let Ok(Err(reason)) = checked else { return true };
+        self.ops.metrics.saves.rejected(reason);
+        self.say(Level::Warn, "a saved document has failed its check", reason);
+        validate != Validate::Reject
     }
 
     /// Something came of a save.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 use rustls::pki_types::CertificateDer;
 
-pub use desk::{Answer, Post, Relay};
+pub use desk::{Answer, Check, Post, Relay};
 pub use house::House;
 
 use crate::secret::Secret;
