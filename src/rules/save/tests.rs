@@ -395,8 +395,9 @@ impl World {
                     }
                 }
                 Action::Store(id) => {
-                    let phase = self.saves.get(id).unwrap().phase;
-                    if let Some(record) = self.disk.get_mut(&id) {
+                    // Gone already where a `Drop` follows in the same breath.
+                    let phase = self.saves.get(id).map(|save| save.phase);
+                    if let (Some(record), Some(phase)) = (self.disk.get_mut(&id), phase) {
                         record.2 = phase;
                     }
                 }
