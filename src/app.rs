@@ -18,12 +18,17 @@ use crate::live::{Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
-use crate::{sockets, upstream};
+use crate::relay::spool::{RealDisk, Spool};
+use crate::relay::{House, Relay};
+use crate::{relay, sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
 /// Histograms keep raw samples until somebody sorts them in.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Until `document` stands beside the relay, no document is looked at.
+const UNCHECKED: relay::Check = |_, _| Ok(());
 
 /// Listening sockets, bound before anything is served, so that a taken port is an error of the start and tests can ask
 /// for port 0.
@@ -83,6 +88,7 @@ pub struct Gateway {
     leave: Vec<oneshot::Sender<()>>,
     threads: Vec<JoinHandle<()>>,
     control: Option<Runtime>,
+    relay: Arc<Relay>,
     writer: Option<Writer>,
 }
 
@@ -116,6 +122,12 @@ impl Gateway {
         let live = Arc::new(Live::new(snapshot));
         let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);
+        let control = control_runtime()?;
+        let spool = Spool::new(live.load().settings.relay.saves.directory.clone(), Arc::new(RealDisk));
+        let current = live.clone();
+        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), UNCHECKED, move || {
+            current.load() as Arc<dyn House>
+        })?;
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let mut gateway = Self {
@@ -129,6 +141,7 @@ impl Gateway {
             leave: Vec::new(),
             threads: Vec::new(),
             control: None,
+            relay: relay.clone(),
             writer: Some(writer),
         };
         let mut seats = Vec::new();
@@ -136,13 +149,13 @@ impl Gateway {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), staged.clone(), deadlines, sockets.clone());
+            let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines, sockets.clone());
             gateway.threads.push(spawn_core(number, core, arrivals)?);
         }
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(control(bound.admin, live, ops, sockets)?);
+        gateway.control = Some(serve_control(control, bound.admin, live, ops, sockets));
         Ok(gateway)
     }
 
@@ -174,6 +187,7 @@ impl Gateway {
         if let Some(control) = self.control.take() {
             control.shutdown_timeout(LAST);
         }
+        self.relay.stop();
         if let Some(writer) = self.writer.take() {
             writer.finish();
         }
@@ -197,18 +211,18 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// What a core is made of.
-type Parts = (Arc<Live>, Ops, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
+type Parts = (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
 
 fn spawn_core(
     number: usize,
-    (live, ops, stage, deadlines, sockets): Parts,
+    (live, ops, relay, stage, deadlines, sockets): Parts,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
     thread::Builder::new().name(format!("core-{number}")).spawn(move || {
-        let core = Core::new(live, ops, stage, deadlines, sockets, prefix);
+        let core = Core::new(live, ops, relay, stage, deadlines, sockets, prefix);
         LocalSet::new().block_on(&runtime, core.run(arrivals));
         runtime.shutdown_timeout(LAST);
     })
@@ -244,15 +258,18 @@ fn spawn_acceptor(
     })
 }
 
-/// The control runtime: admin pages and probes, away from the cores that carry editing.
-fn control(
+/// The control runtime: admin pages, probes and saves, away from the cores that carry editing.
+fn control_runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
+}
+
+fn serve_control(
+    runtime: Runtime,
     admin: TcpListener,
     live: Arc<Live>,
     ops: Ops,
     sockets: Arc<sockets::Shared>,
-) -> io::Result<Runtime> {
-    let runtime =
-        Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()?;
+) -> Runtime {
     watch_servers(&runtime, &live, &ops);
     let (metrics, patience) = (ops.metrics.clone(), Deadlines::default().packet);
     runtime.spawn(async move {
@@ -266,7 +283,7 @@ fn control(
         }
     });
     runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });
-    Ok(runtime)
+    runtime
 }
 
 /// A probe for each server that has none yet. It ends by itself when its server is configured no more.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use crate::ops::log;
 pub use crate::rules::policy::Mode;
 
+use crate::relay::House;
 use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::headers::Forwarded;
 use crate::rules::host::PublicUrl;
@@ -164,6 +165,28 @@ impl Running {
             servers,
             forwarded,
         }
+    }
+}
+
+impl House for Running {
+    fn relay(&self) -> &relay::Settings {
+        &self.settings.relay
+    }
+
+    fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    fn public(&self) -> &[PublicUrl] {
+        &self.settings.site.public
+    }
+
+    fn routes(&self) -> route::Switches {
+        self.settings.routes
+    }
+
+    fn own_field(&self) -> TokenField {
+        TokenField { name: self.settings.tokens.header.clone(), prefix: self.settings.tokens.prefix.clone() }
     }
 }
 

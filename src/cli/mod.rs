@@ -4,6 +4,7 @@ pub mod certs;
 pub mod check;
 pub mod out;
 pub mod run;
+pub mod saves;
 pub mod token;
 
 use std::path::PathBuf;
@@ -43,6 +44,12 @@ pub enum Command {
         #[command(subcommand)]
         command: certs::CertsCommand,
     },
+    /// Saves that wait for delivery or for a person
+    Saves {
+        /// What to do with them
+        #[command(subcommand)]
+        command: saves::SavesCommand,
+    },
     /// Make and explain tokens
     Token {
         /// What to do with them
@@ -77,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, env),
         Command::Check(args) => check::check(&args, &env),
         Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
+        Command::Saves { command } => saves::saves(&command, &env),
         Command::Token { command } => token::token(&command, &env),
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::exchange::Exchange;
@@ -194,12 +195,25 @@ pub struct Reply {
 enum Kind {
     Upstream(AnswerBody),
     Whole(Bytes),
+    Streamed(Incoming),
+    /// A file, piece by piece, and how much of it is left.
+    File(mpsc::Receiver<io::Result<Bytes>>, u64),
 }
 
 impl Reply {
     /// Streamed from the Document Server.
     pub fn upstream(body: AnswerBody, exchange: &Rc<Exchange>) -> Self {
         Self { kind: Kind::Upstream(body), exchange: Some(exchange.clone()) }
+    }
+
+    /// Streamed from an integrator.
+    pub fn streamed(body: Incoming, exchange: &Rc<Exchange>) -> Self {
+        Self { kind: Kind::Streamed(body), exchange: Some(exchange.clone()) }
+    }
+
+    /// A file of that length.
+    pub fn file(pieces: mpsc::Receiver<io::Result<Bytes>>, length: u64, exchange: &Rc<Exchange>) -> Self {
+        Self { kind: Kind::File(pieces, length), exchange: Some(exchange.clone()) }
     }
 
     /// The gateway's own words.
@@ -216,7 +230,7 @@ impl Reply {
     pub fn withhold(&mut self) -> Option<u64> {
         match &mut self.kind {
             Kind::Whole(bytes) => Some(std::mem::take(bytes).len() as u64),
-            Kind::Upstream(_) => None,
+            Kind::Upstream(_) | Kind::Streamed(_) | Kind::File(..) => None,
         }
     }
 
@@ -235,8 +249,16 @@ impl Body for Reply {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let body = match &mut self.kind {
-            Kind::Upstream(body) => body,
+        let polled: Poll<Option<Result<Frame<Bytes>, Self::Error>>> = match &mut self.kind {
+            Kind::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::File(pieces, left) => pieces.poll_recv(cx).map(|piece| {
+                piece.map(|piece| {
+                    let piece = piece?;
+                    *left = left.saturating_sub(piece.len() as u64);
+                    Ok(Frame::data(piece))
+                })
+            }),
             Kind::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
@@ -244,8 +266,7 @@ impl Body for Reply {
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
         };
-        let polled = Pin::new(body).poll_frame(cx);
-        let Some(exchange) = &self.exchange else { return polled.map_err(Into::into) };
+        let Some(exchange) = &self.exchange else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 exchange.gave(frame.data_ref().map_or(0, Bytes::len));
@@ -254,16 +275,18 @@ impl Body for Reply {
             Poll::Pending => exchange.waits_for_server(),
             Poll::Ready(None) => exchange.waits_no_more(),
             Poll::Ready(Some(Err(e))) => {
-                exchange.because(format!("the Document Server broke off its answer: {e}"));
+                exchange.because(format!("the answer broke off: {e}"));
                 exchange.abort();
             }
         }
-        polled.map_err(Into::into)
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Streamed(body) => body.is_end_stream(),
+            Kind::File(_, left) => *left == 0,
             Kind::Whole(bytes) => bytes.is_empty(),
         }
     }
@@ -271,6 +294,8 @@ impl Body for Reply {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Upstream(body) => body.size_hint(),
+            Kind::Streamed(body) => body.size_hint(),
+            Kind::File(_, left) => SizeHint::with_exact(*left),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

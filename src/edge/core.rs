@@ -15,6 +15,7 @@ use super::listener::Arrival;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
+use crate::relay::Relay;
 use crate::sockets::{self, Scratch};
 use crate::upstream::Upstream;
 
@@ -74,6 +75,8 @@ pub struct Core {
     pub ops: Ops,
     /// The way to the Document Servers.
     pub upstream: Upstream,
+    /// Where callbacks are handed in.
+    pub relay: Arc<Relay>,
     /// For splicing sockets.
     pub scratch: Scratch,
     /// When to leave.
@@ -93,6 +96,7 @@ impl Core {
     pub fn new(
         live: Arc<Live>,
         ops: Ops,
+        relay: Arc<Relay>,
         stage: watch::Receiver<Stage>,
         deadlines: Deadlines,
         sockets: Arc<sockets::Shared>,
@@ -101,6 +105,7 @@ impl Core {
         Rc::new(Self {
             live,
             ops,
+            relay,
             upstream: Upstream::default(),
             scratch: Scratch::default(),
             stage,

@@ -26,7 +26,7 @@ use super::body::{LARGEST, Reply, Unread};
 use super::conn::{Connection, MOST_FIELDS};
 use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
-use super::{own, socket};
+use super::{own, relay, socket};
 use crate::live::{Running, Site};
 use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
@@ -76,7 +76,8 @@ async fn answer(
     let uri = parts.uri.clone();
     if let Some(own) = route::own_path(uri.path()) {
         exchange.matched(own.route());
-        return Err(Trouble::NoRelay);
+        let errand = relay::Errand { running, exchange, connection, parts: &parts };
+        return Box::pin(relay::answer(errand, own, &mut body)).await;
     }
     let public_url = running.settings.site.public.get(public).ok_or(Refusal::WrongDoor)?;
     let below = public_url.strip(uri.path()).ok_or(Refusal::UnknownPath)?;

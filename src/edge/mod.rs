@@ -10,6 +10,7 @@ mod own;
 mod polling;
 mod pulse;
 mod redirect;
+mod relay;
 mod respond;
 mod socket;
 mod stream;

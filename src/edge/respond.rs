@@ -30,6 +30,8 @@ pub enum Trouble {
     Body(BodyFault),
     /// The relay is not part of this version.
     NoRelay,
+    /// An integrator gave no document.
+    NoIntegrator,
     /// The Document Server answered in a way that may not be passed on.
     Unfit(&'static str),
 }
@@ -99,6 +101,13 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
             StatusCode::NOT_IMPLEMENTED,
             "This version of the gateway does not relay callbacks yet.",
             "Let callbackUrl and document.url point to the application itself.",
+            asked,
+            exchange,
+        ),
+        Trouble::NoIntegrator => explained(
+            StatusCode::BAD_GATEWAY,
+            "The application that keeps this document cannot be reached.",
+            "Try again in a few seconds.",
             asked,
             exchange,
         ),

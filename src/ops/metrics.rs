@@ -3,8 +3,9 @@
 use std::fmt;
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
+use super::saves::{SaveMetrics, recorder};
 use crate::rules::objection::Ground;
 use crate::rules::refusal::REASONS;
 use crate::rules::route::Route;
@@ -17,6 +18,8 @@ pub struct Metrics {
     refusals: Vec<(&'static str, Counter)>,
     objections: Vec<(&'static str, Counter)>,
     tokens: [Counter; SECRETS.len()],
+    /// Callbacks and saves.
+    pub saves: SaveMetrics,
     /// Connections that are open now.
     pub connections: Gauge,
     /// Connections refused because a cap was reached.
@@ -59,12 +62,12 @@ const SECRETS: [&str; 9] = [
 /// First digits of status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
+pub(super) static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
 
 impl Metrics {
     /// Makes every series. Nothing is installed globally: two gateways in one test do not count together.
     pub fn new() -> Self {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = recorder();
         let handle = recorder.handle();
         let counter = |name: &'static str, help: &'static str, labels: &[(&'static str, &'static str)]| {
             recorder.describe_counter(name.into(), None, help.into());
@@ -108,11 +111,13 @@ impl Metrics {
             let labels = [("secret", secret)];
             counter("gateway_tokens_total", "Tokens that held, by the secret that signed them.", &labels)
         });
+        let saves = SaveMetrics::new(&recorder);
         let session = |event| {
             let help = "Editors that joined or left a document; who returns within 10 s has not left.";
             counter("onlyoffice_session_events_total", help, &[("event", event)])
         };
         Self {
+            saves,
             requests,
             refusals,
             objections: objections.into(),
@@ -197,6 +202,6 @@ impl Default for Metrics {
     }
 }
 
-fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
+pub(super) fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
     Key::from_parts(name, labels.iter().map(|(name, value)| Label::new(*name, *value)).collect::<Vec<_>>())
 }

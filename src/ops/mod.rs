@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub mod log;
 pub mod metrics;
+pub mod saves;
 
 /// Handed to every room that has something to tell.
 #[derive(Clone, Debug)]

@@ -1,4 +1,13 @@
-//! Callbacks and saves: what the relay knows of the applications that embed the editor.
+//! Callbacks and saves: verified, kept, delivered. The applications that embed the editor, as the relay knows them.
+
+pub mod client;
+mod deliver;
+mod desk;
+pub mod fetch;
+pub mod house;
+pub mod letter;
+mod record;
+pub mod spool;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,6 +15,9 @@ use std::time::Duration;
 
 use hyper::header::HeaderName;
 use rustls::pki_types::CertificateDer;
+
+pub use desk::{Answer, Check, Post, Relay};
+pub use house::House;
 
 use crate::secret::Secret;
 

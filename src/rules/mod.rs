@@ -1,5 +1,6 @@
 //! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
 
+pub mod callback;
 pub mod carrier;
 pub mod class;
 pub mod client;
@@ -15,7 +16,9 @@ pub mod policy;
 pub mod purpose;
 pub mod query;
 pub mod refusal;
+pub mod retry;
 pub mod route;
+pub mod save;
 pub mod socket;
 pub mod strict;
 pub mod table;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 
+use super::callback::CallbackFault;
 use super::objection::Objection;
 use super::path::PathFault;
 use super::socket::SocketFault;
@@ -38,6 +39,14 @@ pub enum Refusal {
     },
     /// The token holds, and is not for this.
     Objected(Objection),
+    /// The callback is not what its token says.
+    Callback(CallbackFault),
+    /// No integrator has the name in this path.
+    UnknownIntegrator,
+    /// The token names another document than the path.
+    OtherDocument,
+    /// The link to a kept document is not ours, or its time is over.
+    SavedLink,
     /// It is about an editor's socket.
     Socket(SocketFault),
     /// The request names a host that is not ours (or not this connection's).
@@ -93,6 +102,12 @@ pub const REASONS: &[&str] = &[
     "key_mismatch",
     "host_not_allowed",
     "backend_address",
+    "callback_malformed",
+    "callback_mismatch",
+    "callback_status",
+    "unknown_integrator",
+    "other_document",
+    "saved_link",
     "origin_not_allowed",
     "origin_missing",
     "polling_off",
@@ -136,6 +151,10 @@ impl Refusal {
             Self::Method(_) => "method_not_allowed",
             Self::Token { fault, .. } => fault.reason(),
             Self::Objected(objection) => objection.reason(),
+            Self::Callback(fault) => fault.reason(),
+            Self::UnknownIntegrator => "unknown_integrator",
+            Self::OtherDocument => "other_document",
+            Self::SavedLink => "saved_link",
             Self::Socket(fault) => fault.reason(),
             Self::Misdirected => "misdirected_host",
             Self::BodyTooLarge => "body_too_large",
@@ -149,8 +168,16 @@ impl Refusal {
         match self {
             Self::Strict(Strict::Method) => StatusCode::NOT_IMPLEMENTED,
             Self::Strict(_) | Self::Path(_) => StatusCode::BAD_REQUEST,
-            Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) => StatusCode::NOT_FOUND,
-            Self::KeyInvalid | Self::Token { .. } | Self::Objected(_) => StatusCode::FORBIDDEN,
+            Self::UnknownPath | Self::ClosedPath | Self::SwitchedOff(_) | Self::UnknownIntegrator => {
+                StatusCode::NOT_FOUND
+            }
+            Self::Callback(CallbackFault::Malformed) => StatusCode::BAD_REQUEST,
+            Self::KeyInvalid
+            | Self::Token { .. }
+            | Self::Objected(_)
+            | Self::Callback(_)
+            | Self::OtherDocument
+            | Self::SavedLink => StatusCode::FORBIDDEN,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Socket(fault) => fault.status(),
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
@@ -234,6 +261,10 @@ impl fmt::Display for Refusal {
             }
             Self::Token { fault, carrier: None } => fault.fmt(f),
             Self::Objected(objection) => objection.fmt(f),
+            Self::Callback(fault) => f.write_str(fault.sentence()),
+            Self::UnknownIntegrator => f.write_str("no [[integrators]] entry has the name in this path"),
+            Self::OtherDocument => f.write_str("the token names another document than the path"),
+            Self::SavedLink => f.write_str("the link to this document is not ours, or its time is over"),
             Self::Socket(fault) => fault.fmt(f),
             Self::Misdirected => f.write_str("this host is not served here"),
             Self::BodyTooLarge => f.write_str("the body is larger than a request of this kind may be"),
@@ -322,6 +353,12 @@ mod tests {
             Refusal::SwitchedOff(Switch::Wopi),
             Refusal::KeyInvalid,
             Refusal::Method(Methods::Read),
+            Refusal::Callback(CallbackFault::Malformed),
+            Refusal::Callback(CallbackFault::Mismatch),
+            Refusal::Callback(CallbackFault::Status),
+            Refusal::UnknownIntegrator,
+            Refusal::OtherDocument,
+            Refusal::SavedLink,
             Refusal::Misdirected,
             Refusal::BodyTooLarge,
             Refusal::HeadTooLarge,

@@ -27,7 +27,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "rules", "ops",
         ],
     ),
-    ("cli", &["app", "reload", "config", "live", "upstream", "tls", "rules", "secret", "ops"]),
+    ("cli", &["app", "reload", "config", "live", "relay", "upstream", "tls", "rules", "secret", "ops"]),
     ("main", &["cli"]),
 ];
 

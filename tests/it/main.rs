@@ -18,6 +18,8 @@ mod polling;
 mod process;
 mod raw;
 mod readme;
+mod relay;
+mod relay_crash;
 mod restart;
 mod rig;
 mod socket_io;

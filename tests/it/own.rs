@@ -77,18 +77,19 @@ async fn the_healthcheck_tells_what_the_probe_has_seen() {
 }
 
 #[tokio::test]
-async fn the_relay_is_closed_for_now() {
+async fn the_relay_is_closed_to_strangers() {
     let rig = Rig::start().await;
     let mut client = Client::of(&rig);
-    for target in
-        ["/relay/rapidpm/callback?x=1", "/relay/rapidpm/", "/relay/other/%2f..%2f", "/saved/1/output.docx"]
-    {
-        for answer in [client.get(target, "").await, client.post(target, "", "{\"status\":2}").await] {
-            assert_eq!(
-                (answer.status, answer.header("content-type")),
-                (501, Some("application/problem+json")),
-                "{target}"
-            );
+    for (target, get, post) in [
+        ("/relay/rapidpm/callback?x=1", "token_missing", "token_missing"),
+        ("/relay/rapidpm/", "token_missing", "token_missing"),
+        ("/relay/other/%2f..%2f", "unknown_integrator", "unknown_integrator"),
+        ("/saved/1/output.docx", "saved_link", "method_not_allowed"),
+    ] {
+        let answers =
+            [(client.get(target, "").await, get), (client.post(target, "", "{\"status\":2}").await, post)];
+        for (answer, reason) in answers {
+            assert_eq!(answer.refusal(), Some(reason), "{target}");
             assert_eq!(answer.header("location"), None);
         }
     }

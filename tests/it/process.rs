@@ -80,6 +80,21 @@ impl Process {
         self.folder.path().join("gateway.toml")
     }
 
+    /// Starts it once more, after it has ended, with the same configuration and on ports of its own.
+    pub async fn again(&mut self) {
+        self.child.wait().unwrap();
+        let mut child = command(&["run", "--config", self.file().to_str().unwrap()]).spawn().unwrap();
+        self.stderr = child.stderr.take();
+        let mut lines = BufReader::with_capacity(1, child.stdout.take().unwrap());
+        let (started, lines) =
+            tokio::task::spawn_blocking(move || (started(&mut lines), lines)).await.unwrap();
+        self.https = started["https"].as_str().unwrap().parse().unwrap();
+        self.admin = started["admin"].as_str().unwrap().parse().unwrap();
+        self.child = child;
+        self.log = Log::Unread(lines);
+        self.log.read();
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();

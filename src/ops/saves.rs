@@ -1,0 +1,98 @@
+//! Numbers of callbacks and saves: names, types and labels are what dashboards and alerts rely on.
+
+use metrics::{Counter, Gauge, Histogram, Recorder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
+use super::metrics::{METADATA, key};
+
+/// Beyond the alert's 5 s: a quantile never lies above the largest bucket (parts.md C.2).
+const BUCKETS: [f64; 16] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0];
+
+/// Handles of callbacks and saves.
+pub struct SaveMetrics {
+    /// A callback has been answered.
+    pub callback: Histogram,
+    /// A saved document has been fetched from the Document Server.
+    pub download: Histogram,
+    /// A document has been written to the archive.
+    pub upload: Histogram,
+    /// Documents whose final save is under way.
+    pub locks: Gauge,
+    /// Saves that are open.
+    pub open: Gauge,
+    /// Saves that wait for a person.
+    pub parked: Gauge,
+    /// Bytes in the directory of saves.
+    pub bytes: Gauge,
+    settled: [Counter; 2],
+    rejected: Vec<(&'static str, Counter)>,
+}
+
+/// A recorder whose durations are histograms.
+pub(super) fn recorder() -> PrometheusRecorder {
+    let builder = PrometheusBuilder::new();
+    let durations = Matcher::Suffix("_duration_seconds".into());
+    match builder.set_buckets_for_metric(durations, &BUCKETS) {
+        Ok(builder) => builder.build_recorder(),
+        Err(_) => PrometheusBuilder::new().build_recorder(), // only an empty list is refused
+    }
+}
+
+impl SaveMetrics {
+    /// Makes every series.
+    pub(super) fn new(recorder: &PrometheusRecorder) -> Self {
+        let histogram = |name: &'static str, help: &'static str| {
+            recorder.describe_histogram(name.into(), None, help.into());
+            recorder.register_histogram(&key(name, &[]), &METADATA)
+        };
+        let gauge = |name: &'static str, help: &'static str| {
+            recorder.describe_gauge(name.into(), None, help.into());
+            let gauge = recorder.register_gauge(&key(name, &[]), &METADATA);
+            gauge.set(0.0);
+            gauge
+        };
+        let counter = |name: &'static str, help: &'static str, label: (&'static str, &'static str)| {
+            recorder.describe_counter(name.into(), None, help.into());
+            let counter = recorder.register_counter(&key(name, &[label]), &METADATA);
+            counter.absolute(0);
+            counter
+        };
+        let settled =
+            |status| counter("onlyoffice_save_total", "Saves that are settled.", ("status", status));
+        let rejected = |reason| {
+            let help = "Documents that failed their check.";
+            (reason, counter("onlyoffice_validation_rejected_total", help, ("reason", reason)))
+        };
+        Self {
+            callback: histogram("onlyoffice_callback_duration_seconds", "Time to answer a callback."),
+            download: histogram(
+                "onlyoffice_download_duration_seconds",
+                "Time to fetch and keep a saved document.",
+            ),
+            upload: histogram(
+                "onlyoffice_upload_duration_seconds",
+                "Time to write a document to the archive.",
+            ),
+            locks: gauge("onlyoffice_transition_locks", "Documents whose final save is under way."),
+            open: gauge("gateway_saves_open", "Saves that are under way or wait for another try."),
+            parked: gauge("gateway_saves_parked", "Saves that wait for a person."),
+            bytes: gauge("gateway_saves_bytes", "Bytes in the directory of saves."),
+            settled: [settled("success"), settled("failure")],
+            rejected: ["file_content", "zip_integrity", "xml_wellformedness"].map(rejected).into(),
+        }
+    }
+
+    /// A save is settled, for the first time.
+    pub fn settled(&self, well: bool) {
+        let [success, failure] = &self.settled;
+        if well { success } else { failure }.increment(1);
+    }
+
+    /// A document has failed its check.
+    pub fn rejected(&self, reason: &str) {
+        if let Some((_, counter)) = self.rejected.iter().find(|(known, _)| *known == reason) {
+            counter.increment(1);
+        }
+    }
+}
