@@ -24,6 +24,7 @@ class Load:
     requests: int  # unless the command line says otherwise
     most: int  # whatever it says
     token: bool = False  # whether the path needs one
+    sockets: int = 0  # editor sockets to hold; h2load has no part in it then
 
 
 LOADS = {
@@ -39,6 +40,10 @@ LOADS = {
     "1k-h2-token": Load("1 KB with a token, HTTP/2", PROTECTED, 1024, ("--npn-list=h2", "-c", "50", "-m", "10"), "h2", 500,
                         50_000, 1_000_000, token=True),
 }
+EXTRA = {  # only where it is named
+    "sockets-idle": Load("idle editor sockets", f"{PUBLIC}/size-1k.js", 0, (), "http/1.1", 0, 0, 0, sockets=2000),
+}
+ALL = LOADS | EXTRA
 
 
 class DriveError(Exception):

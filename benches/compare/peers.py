@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import sockets
 import tokens
 from drive import DOCUMENT
 from processes import free_ports, private_copy
@@ -75,13 +76,13 @@ def make_site(directory, upstream):
     return Site(*make_certificate(directory), upstream, secret, file)
 
 
-def nginx_frame(directory, http):
+def nginx_frame(directory, http, connections=4096):
     """What nginx needs to live in a directory of its own."""
     user = "user root;" if os.geteuid() == 0 else ""
     folders = "\n".join(f"    {name}_temp_path {directory}/{name};"
                         for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     return (f"{user}\ndaemon off;\nworker_processes {WORKERS};\npid {directory}/pid;\nerror_log {directory}/error.log warn;\n"
-            f"events {{ worker_connections 4096; }}\nhttp {{\n{folders}\n{http}\n}}\n")
+            f"events {{ worker_connections {connections}; }}\nhttp {{\n{folders}\n{http}\n}}\n")
 
 
 def nginx_command(program, directory):
@@ -117,6 +118,18 @@ def start_upstream(directory, launcher, sizes):
         process = launcher.start(nginx_command(program, directory), launcher.other_cpus, environment, stdout=sink, stderr=sink)
     wait_for(lambda: read_counters(port), process, directory / "stderr", "the upstream nginx")
     return port, contents
+
+
+def start_socket_upstream(directory, launcher):
+    """The upstream of the sockets; returns (port, what it answers to anything else)."""
+    [port] = free_ports(1)
+    with open(directory / "sockets", "w") as sink:
+        process = launcher.start(sockets.command("serve", port), launcher.other_cpus, stdout=sink, stderr=sink)
+
+    def answers():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthcheck", timeout=5) as answer:
+            return answer.read()
+    return port, wait_for(answers, process, directory / "sockets", "the sockets' upstream")
 
 
 def parse_counters(text):
@@ -255,6 +268,17 @@ NGINX_TOKEN = ("""
         }}""")
 
 
+# Proxies close what is silent for a minute unless told otherwise; the editor pings, but nobody would leave that to chance.
+NGINX_SOCKETS = """
+        location /doc/ {{
+{forward}
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_read_timeout 1h;
+            proxy_send_timeout 1h;
+        }}"""
+
+
 class Nginx(Peer):
     """Where a token is asked for, with `auth_request` and the service beside it: Debian's nginx cannot read one."""
     name, log = "nginx", "access.log"
@@ -272,14 +296,17 @@ class Nginx(Peer):
     def prepare(self, directory, site, port, load):
         service, protected = NGINX_TOKEN if load.token else ("", "")
         stripped = "\n".join(f'            proxy_set_header {name} "";' for name in STRIPPED)
+        keep_alive = '            proxy_set_header Connection "";'
         forward = f"""            proxy_pass http://documentserver;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For $remote_addr;
             proxy_set_header X-Forwarded-Host $http_host;
             proxy_set_header X-Forwarded-Proto https;
 {stripped}"""
+        own = NGINX_SOCKETS.format(forward=forward) if load.sockets else ""
+        forward = f"{forward}\n{keep_alive}"
+        connections = max(4096, 2 * load.sockets + 512)  # of one worker, in case it gets them all
         (directory / "nginx.conf").write_text(nginx_frame(directory, f"""
     log_format line escape=json '{{"time":"$time_iso8601","address":"$remote_addr","method":"$request_method","uri":"$request_uri",'
         '"protocol":"$server_protocol","status":$status,"bytes":$body_bytes_sent,"duration":$request_time,'
@@ -305,8 +332,8 @@ class Nginx(Peer):
         location / {{
 {forward}
         }}
-{protected.format(forward=forward)}
-    }}"""))
+{protected.format(forward=forward)}{own}
+    }}""", connections))
         return nginx_command(self.program, directory)
 
 
@@ -331,7 +358,7 @@ class Haproxy(Peer):
         (directory / "haproxy.cfg").write_text(f"""
 global
     nbthread {WORKERS}
-    maxconn 4096
+    maxconn {max(4096, load.sockets + 128)}
     log stdout format raw local0 info
     ssl-default-bind-options ssl-min-ver TLSv1.2
 
@@ -346,6 +373,7 @@ defaults
     timeout server 75s
     timeout http-request 10s
     timeout http-keep-alive 75s
+    timeout tunnel 1h
 
 frontend tls
     bind 127.0.0.1:{port} ssl crt {site.both} alpn h2,http/1.1 backlog 4096
@@ -375,6 +403,13 @@ class Gateway(Peer):
     def prepare(self, directory, site, port, load):
         [admin] = free_ports(1)
         (directory / "saves").mkdir()
+        most = load.sockets + 128  # they all come from one address
+        limits = f"""
+[limits]
+connections = {most}
+connections_per_address = {most}
+sockets_per_document = {most}
+""" if load.sockets else ""
         (directory / "gateway.toml").write_text(f"""
 public_url = "https://localhost:{port}"
 
@@ -397,7 +432,7 @@ servers = ["http://127.0.0.1:{site.upstream}"]
 
 [saves]
 directory = "{directory}/saves"
-""")
+{limits}""")
         return [self.program, "run", "--config", str(directory / "gateway.toml")]
 
 

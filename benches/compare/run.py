@@ -3,6 +3,7 @@
 
     python3 benches/compare/run.py                 all loads, all peers, 7 rounds
     python3 benches/compare/run.py --only 1k-h2    one load
+    python3 benches/compare/run.py --only sockets-idle --sockets 2000 --hold 60    editor sockets that do nothing
 
 Needs Python 3.11, nothing but its standard library, and the Debian packages that --install names. See README.md beside this file.
 """
@@ -12,6 +13,7 @@ import sys
 sys.dont_write_bytecode = True  # nothing is left behind
 
 import argparse
+import dataclasses
 import json
 import os
 import random
@@ -24,6 +26,7 @@ from pathlib import Path
 import drive
 import peers
 import proc
+import sockets
 import table
 from processes import Launcher, private_copy
 
@@ -55,8 +58,12 @@ def parse_arguments(argv):
     parser.add_argument("--gateway", metavar="BINARY", help="default: target/dist/rapidpm-gateway, else target/release/…")
     parser.add_argument("--before", metavar="BINARY", help="an older gateway as one more peer; the same one shows the noise")
     parser.add_argument("--peers", type=names(NAMES), default=NAMES, metavar="LIST", help="of " + ",".join(NAMES))
-    parser.add_argument("--only", type=names(list(drive.LOADS)), default=list(drive.LOADS), metavar="LOAD",
-                        help="one or several of " + ",".join(drive.LOADS))
+    parser.add_argument("--only", type=names(list(drive.ALL)), default=list(drive.LOADS), metavar="LOAD",
+                        help="one or several of " + ",".join(drive.ALL) + "; default: all but " + ",".join(drive.EXTRA))
+    parser.add_argument("--sockets", type=between(10, 100_000), default=drive.ALL["sockets-idle"].sockets, metavar="N",
+                        help="editor sockets of sockets-idle; default %(default)s")
+    parser.add_argument("--hold", type=between(2, 3600), default=10, metavar="S",
+                        help="how long sockets-idle holds them; default %(default)s seconds")
     parser.add_argument("--rounds", type=between(1, 100), default=7, metavar="N", help="default 7")
     work = parser.add_mutually_exclusive_group()
     work.add_argument("--requests", type=between(100, 1_000_000), metavar="N",
@@ -159,11 +166,42 @@ def measure(peer, load, options, directory, site, content, launcher, driver):
     }
 
 
+def measure_sockets(peer, load, options, directory, site, content, launcher):
+    """A fresh process, sockets that come and go, memory without any, then all of them, memory with them, a round trip in each."""
+    def launch(argv, **streams):
+        return launcher.start(argv, launcher.other_cpus, {"COMPARE_SECRET": site.secret}, **streams)
+
+    running, port = peer.start(directory, site, launcher, load, content)
+    roots = [process.pid for process in running]
+    try:
+        sample = sockets.run(port, load.sockets, options.hold, directory / "client", launch, roots)
+        if ended := [process.poll() for process in running if process.poll() is not None]:
+            raise peers.PeerError(f"ended with code {ended[0]} under load")
+    except (peers.PeerError, drive.DriveError, OSError) as error:
+        said = (directory / "stderr").read_text(errors="replace").strip()[-1000:]
+        raise peers.PeerError(f"{peer.name}, {load.title}: {error}\n{said}".rstrip()) from error
+    finally:
+        willing = all([launcher.stop(process) for process in reversed(running)])
+    return {**sample, "log_lines": peer.log_lines(directory), "log_expected": load.sockets, "stopped_by_itself": willing}
+
+
+def socket_doubts(who, s):
+    if s["drops"]:
+        yield f"{who}: {s['drops']} of {s['sockets']} sockets were dropped ({'; '.join(s['why'])})"
+    if s["log_lines"] < 0.99 * s["log_expected"]:
+        yield f"{who}: {s['log_lines']} access log lines for {s['log_expected']} sockets"
+
+
 def doubts(samples):
     """What makes a sample worth less than it looks."""
     found = []
     for s in samples:
         who = f"round {s['round']}, {s['load']}, {s['peer']}"
+        if not s["stopped_by_itself"]:
+            found.append(f"{who}: did not stop on SIGTERM and was killed")
+        if "sockets" in s:
+            found.extend(socket_doubts(who, s))
+            continue
         if s["failed"]:
             found.append(f"{who}: {s['failed']} of {s['requests']} requests failed")
         if s["upstream_requests"] < s["requests"] - s["failed"]:
@@ -172,21 +210,30 @@ def doubts(samples):
             found.append(f"{who}: {s['upstream_connections']} new upstream connections for {s['requests']} requests")
         if s["log_lines"] < 0.99 * s["log_expected"]:  # HAProxy loses some when two threads write at once
             found.append(f"{who}: {s['log_lines']} access log lines for {s['log_expected']} requests")
-        if not s["stopped_by_itself"]:
-            found.append(f"{who}: did not stop on SIGTERM and was killed")
-    suites = {(s["cipher"], s["group"]) for s in samples}
-    if len(suites) > 1:
-        found.append(f"not the same cryptography for all: {sorted(suites)}")
+    for ours in ([s for s in samples if "sockets" not in s], [s for s in samples if "sockets" in s]):
+        suites = {(s["cipher"], s.get("group")) for s in ours}
+        if len(suites) > 1:
+            found.append(f"not the same cryptography for all: {sorted(suites, key=str)}")
     return found
+
+
+def load_of(name, options):
+    load = drive.ALL[name]
+    return dataclasses.replace(load, sockets=options.sockets, title=f"{options.sockets:,} {load.title}, {options.hold} s") \
+        if load.sockets else load
 
 
 def compete(chosen, options, scratch, launcher, progress):
     """All rounds; within one, loads in shuffled order, and for each load the peers in shuffled order, one after the other."""
     order = random.Random(options.seed)
-    sizes = {drive.LOADS[name].path: drive.LOADS[name].size for name in options.only}
+    loads = {name: load_of(name, options) for name in options.only}
+    sizes = {load.path: load.size for load in loads.values() if not load.sockets}
     (scratch / "upstream").mkdir()
     upstream, contents = peers.start_upstream(scratch / "upstream", launcher, sizes)
     site = peers.make_site(scratch, upstream)
+    if any(load.sockets for load in loads.values()):
+        socket_port, socket_content = peers.start_socket_upstream(scratch / "upstream", launcher)
+        socket_site = dataclasses.replace(site, upstream=socket_port)
     driver = private_copy(shutil.which("h2load"), scratch / "driver")
     samples, begun = [], time.monotonic()
     for number in range(1, options.rounds + 1):
@@ -195,13 +242,16 @@ def compete(chosen, options, scratch, launcher, progress):
             print(f"time is up after {number - 1} of {options.rounds} rounds")
             break
         for name in order.sample(options.only, len(options.only)):
-            load = drive.LOADS[name]
+            load = loads[name]
             able = [peer for peer in chosen if not peer.lacks(load)]
             for peer in order.sample(able, len(able)):
                 progress.show(f"round {number} of {options.rounds}, {peer.name}, {load.title}")
                 directory = scratch / "peer"
                 directory.mkdir()
-                sample = measure(peer, load, options, directory, site, contents[load.path], launcher, driver)
+                if load.sockets:
+                    sample = measure_sockets(peer, load, options, directory, socket_site, socket_content, launcher)
+                else:
+                    sample = measure(peer, load, options, directory, site, contents[load.path], launcher, driver)
                 samples.append({**sample, "round": number, "peer": peer.name, "load": name})
                 shutil.rmtree(directory)
     progress.clear()
@@ -212,7 +262,7 @@ def report(samples, chosen, options, launcher, load_before):
     present = [peer.name for peer in chosen]
     subject = "gateway" if "gateway" in present else present[-1]
     summary = table.summarise(samples, options.only, present, subject)
-    titles = {name: load.title for name, load in drive.LOADS.items()}
+    titles = {name: load_of(name, options).title for name in options.only}
     lines = table.rows(summary, titles, present, subject)
     rounds = len({s["round"] for s in samples})
     others = "the same" if launcher.proxy_cpus == launcher.other_cpus else f"{len(launcher.other_cpus)} others"
@@ -247,12 +297,14 @@ def main(argv=None):
     if options.install:
         print(INSTALL)
         return 0
+    if "sockets-idle" in options.only and options.sockets > (most := sockets.most(sockets.raise_limit())):
+        stop(2, f"--sockets {options.sockets}: a proxy may hold {most} at most here (two descriptors each); see `ulimit -Hn`")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(10**6)
     chosen = choose_peers(options.peers, options.gateway, options.before)
     print(f"seed {options.seed}", flush=True)
     for peer in chosen:
-        for reason in {peer.lacks(drive.LOADS[name]) for name in options.only} - {None}:
+        for reason in {peer.lacks(drive.ALL[name]) for name in options.only} - {None}:
             print(f"left out: {peer.name} where a token is needed: {reason}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)

@@ -10,6 +10,10 @@ METRICS = [
     ("p50_us", "p50, ms", 1e-3, 2, "lower"),
     ("p99_us", "p99, ms", 1e-3, 2, "lower"),
     ("pss_kib", "PSS, MiB", 1 / 1024, 1, "lower"),
+    ("socket_kib", "memory/socket, KiB", 1, 1, "lower"),
+    ("drops", "drops", 1, 0, "lower"),
+    ("echo_p50_us", "echo p50, ms", 1e-3, 2, "lower"),
+    ("echo_p99_us", "echo p99, ms", 1e-3, 2, "lower"),
 ]
 
 
@@ -28,7 +32,7 @@ def quartiles(values):
 
 
 def by_round(samples, load, peer, key):
-    return {s["round"]: s[key] for s in samples if s["load"] == load and s["peer"] == peer}
+    return {s["round"]: s[key] for s in samples if s["load"] == load and s["peer"] == peer and key in s}
 
 
 def ratios(samples, load, key, subject, other):
@@ -43,6 +47,8 @@ def summarise(samples, loads, peers, subject):
     for load in loads:
         for key, heading, factor, digits, better in METRICS:
             values = {p: list(by_round(samples, load, p, key).values()) for p in peers}
+            if not any(values.values()):
+                continue  # no figure of this load
             against = {}
             for other in peers:
                 found = ratios(samples, load, key, subject, other) if other != subject else []

@@ -11,6 +11,7 @@ import peers
 import proc
 import processes
 import run
+import sockets
 import table
 import tokens
 
@@ -73,6 +74,60 @@ class Driver(unittest.TestCase):
         for load in drive.LOADS.values():
             self.assertLessEqual(load.in_flight, load.requests)
             self.assertLessEqual(load.requests, load.most)
+
+
+class Sockets(unittest.TestCase):
+    def test_frames_come_back_whole(self):
+        for text in ("", "2", "x" * 125, "é" * 200, "y" * 70_000):
+            for mask in (None, b"\x01\x80\xff\x00"):
+                buffer = bytearray(sockets.frame(text, mask) + sockets.frame("3") + b"\x81")
+                self.assertEqual(sockets.take_frames(buffer), [(1, text), (1, "3")])
+                self.assertEqual(buffer, b"\x81")
+
+    def test_a_frame_in_pieces_waits(self):
+        whole, buffer = sockets.frame("z" * 300, b"abcd"), bytearray()
+        for byte in whole[:-1]:
+            buffer.append(byte)
+            self.assertEqual(sockets.take_frames(buffer), [])
+        buffer += whole[-1:]
+        self.assertEqual(sockets.take_frames(buffer), [(1, "z" * 300)])
+
+    def test_frame_is_that_of_rfc_6455(self):
+        self.assertEqual(sockets.frame("Hello"), bytes.fromhex("810548656c6c6f"))
+        self.assertEqual(sockets.frame("Hello", bytes.fromhex("37fa213d")), bytes.fromhex("818537fa213d7f9f4d5158"))
+        self.assertEqual(sockets.accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+
+    def test_what_the_client_said(self):
+        self.assertEqual(sockets.parse_said(""), ("", None))
+        self.assertEqual(sockets.parse_said("before\nopen"), ("before", None))
+        self.assertEqual(sockets.parse_said("before\nholding\n"), ("holding", None))
+        self.assertEqual(sockets.parse_said('echoing\n{"drops": 0}\n'), ("done", {"drops": 0}))
+
+    def test_result_is_growth_by_socket(self):
+        said = {"times": [100.0, 300.0, 200.0], "drops": 1, "why": ["ended: closed"], "pings": 9, "open_s": 1.0, "cipher": "a"}
+        found = sockets.result(5, said, 1000, 1080)
+        self.assertEqual((found["socket_kib"], found["drops"], found["echo_p50_us"], found["echo_p99_us"]), (20, 1, 200, 300))
+        lines = table.rows(table.summarise([found | {"round": 1, "load": "s", "peer": "nginx"}], ["s"], ["nginx"], "nginx"),
+                           {"s": "idle"}, ["nginx"], "nginx")
+        self.assertEqual([line[1:] for line in lines[1:]], [
+            ["memory/socket, KiB", "lower", "20.0"], ["drops", "lower", "1"],
+            ["echo p50, ms", "lower", "0.20"], ["echo p99, ms", "lower", "0.30"]])
+
+    def test_descriptors_bound_the_sockets(self):
+        self.assertEqual(sockets.most(20_512), 10_000)
+
+    def test_a_dropped_socket_is_a_doubt(self):
+        good = {"round": 1, "load": "sockets-idle", "peer": "nginx", "sockets": 100, "drops": 0, "failed": 0, "why": [],
+                "log_lines": 140, "log_expected": 100, "stopped_by_itself": True, "cipher": "a"}
+        self.assertEqual(run.doubts([good]), [])
+        bad = good | {"drops": 2, "failed": 2, "why": ["no ping came"], "log_lines": 0, "stopped_by_itself": False, "cipher": "b"}
+        self.assertEqual(len(run.doubts([good, bad])), 4)
+
+    def test_only_who_asks_gets_sockets(self):
+        self.assertNotIn("sockets-idle", run.parse_arguments([]).only)
+        options = run.parse_arguments(["--only", "sockets-idle", "--sockets", "500", "--hold", "60"])
+        self.assertEqual(run.load_of("sockets-idle", options).sockets, 500)
+        self.assertEqual(run.load_of("1k-h1", options), drive.LOADS["1k-h1"])
 
 
 class Kernel(unittest.TestCase):

@@ -18,7 +18,7 @@ use super::respond::{self, Trouble};
 use super::{socket, upgrade};
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
-use crate::rules::packet::{Connect, Opened};
+use crate::rules::packet::{Connect, Opened, PacketFault};
 use crate::rules::policy::{Knock, Pass, Refusal};
 use crate::rules::socket::{SocketFault, with_sid, without_sid};
 use crate::sockets::{self, MOST_PACKET, Phase, Session, Share, Using, Visitor};
@@ -174,8 +174,11 @@ impl Asker<'_> {
         let core = &self.connection.core;
         let malformed = |fault| Box::new((Refusal::Socket(SocketFault::Packet(fault)), None));
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        let first = text.split(BETWEEN).next().unwrap_or_default();
-        let packet = Connect::parse(first).map_err(malformed)?;
+        let mut packets = text.split(BETWEEN);
+        let packet = Connect::parse(packets.next().unwrap_or_default()).map_err(malformed)?;
+        if packets.any(|further| further.starts_with("40") || further.starts_with("41")) {
+            return Err(malformed(PacketFault::NotConnect)); // one judged CONNECT, and none behind it
+        }
         let proxies = &self.way.running.settings.site.trusted_proxies;
         let visitor = Visitor {
             knock: &self.knock,

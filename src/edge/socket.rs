@@ -76,6 +76,7 @@ fn check_origin(
     if running.rules.mode == Mode::Enforce {
         return Err(Refusal::Socket(fault));
     }
+    connection.core.ops.metrics.objection(fault.reason());
     let (why, id) = (fault.to_string(), exchange.id.as_str());
     let facts = [("reason", fault.reason()), ("id", id), ("why", &*why)];
     connection.core.ops.log.event(

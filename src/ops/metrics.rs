@@ -96,7 +96,8 @@ impl Metrics {
                 (reason, counter("gateway_refusals_total", "Requests refused, by Gateway-Refusal.", &labels))
             })
             .collect();
-        let objections = Ground::REASONS.map(|reason| {
+        let of_sockets = ["origin_not_allowed", "origin_missing"];
+        let objections = Ground::REASONS.into_iter().chain(of_sockets).map(|reason| {
             let labels = [("reason", reason)];
             (
                 reason,
@@ -120,7 +121,7 @@ impl Metrics {
             saves,
             requests,
             refusals,
-            objections: objections.into(),
+            objections: objections.collect(),
             tokens,
             connections: gauge("gateway_connections", "Connections open now."),
             connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),

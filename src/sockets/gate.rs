@@ -142,6 +142,7 @@ pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
         Ok((pass, session)) => dial(&pass, visitor.knock, call).await.map(|dialled| (session, dialled)),
         Err(told) => {
             let (turned, namespace) = *told;
+            drop(first); // its share of the budget is free again: nothing of it may wait for a slow reader
             tell(client, &turned, namespace.as_deref()).await;
             return Err(turned);
         }
@@ -220,7 +221,9 @@ pub fn admit(
 ) -> Result<(Pass, Session), Refusal> {
     let caller = Caller { address: visitor.address, now: SystemTime::now() };
     let mut pass = visitor.knock.admit(packet, law.tokens, law.rules, caller)?;
+    ops.metrics.token(pass.secret_index);
     for objection in std::mem::take(&mut pass.objections) {
+        ops.metrics.objection(objection.reason());
         let (reason, why) = (objection.reason(), objection.to_string());
         let facts = [("reason", reason), ("id", visitor.id), ("why", &why)];
         ops.log.event(Level::Warn, "would_refuse", "a rule would have refused this socket", &facts);
@@ -232,6 +235,7 @@ pub fn admit(
         if law.sockets.key_binding == KeyBinding::Enforce && law.rules.mode == Mode::Enforce {
             return Err(Refusal::Socket(fault));
         }
+        ops.metrics.objection(fault.reason());
         let facts = [("reason", fault.reason()), ("id", visitor.id), ("why", &fault.to_string())];
         ops.log.event(
             Level::Warn,

@@ -5,7 +5,7 @@
 //! A client's requests come over whatever connection is free, so the table is shared by all cores.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,9 +50,14 @@ pub struct Poll {
 
 #[derive(Debug)]
 enum State {
-    Knocking(#[expect(dead_code, reason = "counts while it is there")] Knocking),
-    Open { pass: Pass, theirs: Box<str>, _session: Session },
-    Refused(Option<String>),
+    Knocking(Knocking),
+    Open {
+        pass: Pass,
+        theirs: Box<str>,
+        _session: Session,
+    },
+    /// What is to be told, and the count of the knock: a refused session takes its place for as long as it is remembered.
+    Refused(Option<String>, Option<Knocking>),
 }
 
 /// How far a session has come.
@@ -111,13 +116,21 @@ impl std::ops::Deref for Using {
     }
 }
 
+/// Whom an address is counted as: of IPv6 the network that one household has (RFC 6177), or one client would be 2^64.
+fn household(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+    }
+}
+
 impl Polls {
     /// A new session, by its id.
     ///
     /// # Errors
     /// When there is no room for more.
     pub fn open(&self, key: &str, address: IpAddr, patience: Duration) -> Result<String, SocketFault> {
-        let sid = sid().ok_or(SocketFault::Limit)?;
+        let (sid, address) = (sid().ok_or(SocketFault::Limit)?, household(address));
         if self.is_full(address) && !self.made_room(address, patience) {
             return Err(SocketFault::Limit);
         }
@@ -221,14 +234,21 @@ impl Poll {
 
     /// Its first packet does not hold; `packet` tells the client, if it understands one.
     pub fn refuse(&self, packet: Option<String>) {
-        *lock(&self.state) = State::Refused(packet);
+        let mut state = lock(&self.state);
+        let knocking = match std::mem::replace(&mut *state, State::Refused(None, None)) {
+            State::Knocking(knocking) => Some(knocking),
+            State::Refused(_, knocking) => knocking,
+            State::Open { .. } => None,
+        };
+        *state = State::Refused(packet, knocking);
+        drop(state);
         self.phase.send_replace(Phase::Refused);
     }
 
     /// The packet that tells of the refusal, once.
     pub fn take_refusal(&self) -> Option<String> {
         match &mut *lock(&self.state) {
-            State::Refused(packet) => packet.take(),
+            State::Refused(packet, _) => packet.take(),
             State::Knocking(_) | State::Open { .. } => None,
         }
     }
@@ -247,7 +267,7 @@ impl Poll {
     pub fn pass_on(&self, knock: &Knock) -> Result<(Permit, String), Refusal> {
         match &*lock(&self.state) {
             State::Open { pass, theirs, .. } => Ok((pass.permit(knock)?, theirs.to_string())),
-            State::Knocking(_) | State::Refused(_) => Err(Refusal::Socket(SocketFault::Unknown)),
+            State::Knocking(_) | State::Refused(..) => Err(Refusal::Socket(SocketFault::Unknown)),
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Chromium {
     child: Child,
     socket: WebSocketStream<TcpStream>,
     number: u64,
+    /// What pages asked for, in the order in which they did: the tab's session and the address.
+    asked: Vec<(String, String)>,
     _profile: tempfile::TempDir,
 }
 
@@ -57,7 +59,7 @@ impl Chromium {
         let host = address.trim_start_matches("ws://").split('/').next().unwrap().to_owned();
         let stream = TcpStream::connect(host).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(address, stream).await.unwrap();
-        Some(Self { child, socket, number: 0, _profile: profile })
+        Some(Self { child, socket, number: 0, asked: Vec::new(), _profile: profile })
     }
 
     /// Opens a page.
@@ -70,6 +72,7 @@ impl Chromium {
         let tab = Tab { session: attached["sessionId"].as_str().unwrap().to_owned(), target, context: None };
         // A tab in the background would have its timers slowed down.
         self.call(Some(&tab), "Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
+        self.call(Some(&tab), "Network.enable", json!({})).await;
         self.call(Some(&tab), "Page.navigate", json!({"url": url})).await;
         tab
     }
@@ -118,6 +121,18 @@ impl Chromium {
         assert_eq!(seen, true, "never true: {expression}");
     }
 
+    /// Lets this much of the page's own time pass. Its clock jumps from timer to timer, so that nobody waits for it: whatever the
+    /// page would do by itself in that time, it has begun when this returns.
+    pub async fn pass(&mut self, tab: &Tab, time: Duration) {
+        self.call(Some(tab), "Emulation.setVirtualTimePolicy", json!({"policy": "advance"})).await;
+        self.evaluate(tab, &format!("new Promise((done) => setTimeout(done, {}))", time.as_millis())).await;
+    }
+
+    /// How often a page has asked for addresses with this in them, WebSockets included, up to the last call.
+    pub fn asked(&self, tab: &Tab, part: &str) -> usize {
+        self.asked.iter().filter(|(session, url)| *session == tab.session && url.contains(part)).count()
+    }
+
     /// Types into whatever has the focus.
     pub async fn insert(&mut self, tab: &Tab, text: &str) {
         self.call(Some(tab), "Input.insertText", json!({"text": text})).await;
@@ -133,6 +148,14 @@ impl Chromium {
         loop {
             let Message::Text(text) = self.socket.next().await.unwrap().unwrap() else { continue };
             let answer: Value = serde_json::from_str(&text).unwrap();
+            let url = match answer["method"].as_str() {
+                Some("Network.webSocketCreated") => &answer["params"]["url"],
+                Some("Network.requestWillBeSent") => &answer["params"]["request"]["url"],
+                _ => &Value::Null,
+            };
+            if let (Some(session), Some(url)) = (answer["sessionId"].as_str(), url.as_str()) {
+                self.asked.push((session.to_owned(), url.to_owned()));
+            }
             if answer["id"] == self.number {
                 assert!(answer["error"].is_null(), "{method}: {answer}");
                 return answer["result"].clone();

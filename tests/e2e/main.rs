@@ -11,6 +11,7 @@ mod rig;
 use chromium::{Chromium, Tab};
 use rig::{Rig, SECRET, Setup};
 use standin::{Integrator, Network, integrator};
+use std::time::Duration;
 
 /// The text, in the editor's frame.
 const TEXT: &str = "document.getElementById('text')";
@@ -23,15 +24,16 @@ async fn set_up() -> (Rig, Integrator) {
     })
     .await
     .unwrap();
-    let server = standin::document_server::Options {
-        save_delay: std::time::Duration::from_millis(200),
-        ..Default::default()
-    };
+    let server =
+        standin::document_server::Options { save_delay: Duration::from_millis(200), ..Default::default() };
     let tables = format!("[[integrators]]\nname = \"rapidpm\"\nurl = \"{}\"\n", rapidpm.url());
     let rig = Rig::with(Setup { port_in_url: true, server, tables, ..Setup::default() }).await;
     rapidpm.set_gateway(&format!("https://localhost:{}", rig.https.port()));
     (rig, rapidpm)
 }
+
+/// The path of sockets, over WebSocket and over polling alike.
+const SOCKETS: &str = "/doc/demo/c/";
 
 async fn open(chromium: &mut Chromium, rapidpm: &Integrator, user: &str) -> Tab {
     let tab = chromium.open(&format!("{}/edit?key=demo&user={user}", rapidpm.url())).await;
@@ -62,4 +64,46 @@ async fn two_tabs_edit_one_text_and_it_arrives_in_rapidpm() {
     assert!(save.text().starts_with("So was Bob. Ann was here. "), "{}", save.text());
     // The link that RapidPM fetched went through the gateway.
     assert!(save.url.starts_with(&format!("https://localhost:{}/", rig.https.port())), "{}", save.url);
+}
+
+/// The editor's own dialog, and then silence: 30 s of the page's time bring no second try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_token_leads_to_the_editors_own_dialog_and_not_to_a_loop() {
+    let Some(mut chromium) = Chromium::start().await else { return };
+    let (mut rig, rapidpm) = set_up().await;
+    let table = [
+        ("expired", "This link has expired", "code 4005 · token:jwt expired"),
+        ("forged", "The token of this document is not valid", "code 4006 · token:invalid signature"),
+        ("none", "The token of this document is not valid", "code 4006 · token:jwt must be provided"),
+    ];
+    for (token, title, detail) in table {
+        let page = format!("{}/edit?key=demo&user=Ann&token={token}", rapidpm.url());
+        let tab = chromium.open(&page).await;
+        let editor = chromium.frame(&tab).await;
+        chromium.until(&editor, "document.getElementById('dialog').open").await;
+        for (id, words) in [("dialog-title", title), ("dialog-detail", detail), ("state", "not connected")] {
+            let said =
+                chromium.evaluate(&editor, &format!("document.getElementById('{id}').textContent")).await;
+            assert_eq!(said, words, "{token}");
+        }
+        chromium.pass(&editor, Duration::from_secs(30)).await;
+        assert_eq!(chromium.asked(&editor, SOCKETS), 1, "{token}: it tried again");
+        chromium.close(tab).await;
+    }
+    assert_eq!((rig.server.upgrades(), rig.server.sockets()), (0, 0));
+    assert!(rig.server.requests().iter().all(|seen| !seen.path().contains(SOCKETS)));
+
+    // An editor that is to come back does, in the same time: the count above would have shown it.
+    let ann = open(&mut chromium, &rapidpm, "Ann").await;
+    rig.stop().await;
+    chromium.until(&ann, "document.getElementById('state').textContent.startsWith('connection lost')").await;
+    chromium.pass(&ann, Duration::from_secs(30)).await;
+    assert!(chromium.asked(&ann, SOCKETS) > 1, "the count is blind");
+    // And the gateway's log, whole by now, knows of as many sockets as the pages.
+    let lines = rig.log.all();
+    let sockets =
+        lines.iter().filter(|line| line["path"].as_str().is_some_and(|path| path.contains(SOCKETS)));
+    let mut refusals: Vec<_> = sockets.map(|line| line["refusal"].as_str().unwrap_or("none")).collect();
+    refusals.sort_unstable(); // a line is written when its socket has ended
+    assert_eq!(refusals, ["none", "token_expired", "token_missing", "token_signature"]);
 }

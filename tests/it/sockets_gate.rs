@@ -76,12 +76,11 @@ async fn refusals_are_the_document_servers_own_and_cost_it_nothing() {
     for (auth, code, words, reason) in table {
         let series = format!("gateway_refusals_total{{reason=\"{reason}\"}}");
         let before = wire::metric(rig.admin, &series).await;
-        for namespace in ["", "/ns,"] {
+        for namespace in ["", "/,"] {
             let mut editor = Editor::connect(rig.https).await;
             editor.say(&format!("40{namespace}{auth}")).await;
             let packet = editor.next().await.unwrap();
-            let said: Value =
-                serde_json::from_str(packet.strip_prefix(&format!("44{namespace}")).unwrap()).unwrap();
+            let said: Value = serde_json::from_str(packet.strip_prefix("44").unwrap()).unwrap();
             let data = json!({"code": code, "description": format!("token:{words}")});
             assert_eq!(said, json!({"message": "not authorized", "data": data}), "{auth}");
             assert_eq!(editor.closed().await, Some(1008));
@@ -293,4 +292,29 @@ async fn random_first_frames_open_nothing() {
         }
     }
     untouched(&rig);
+}
+
+/// The Document Server refuses a foreign namespace and keeps the connection: a second CONNECT on it would come unjudged.
+#[tokio::test]
+async fn a_foreign_namespace_is_no_way_around_the_gate() {
+    let rig = Rig::start().await;
+    let good = signed(&open("demo"));
+    let mut editor = Editor::connect(rig.https).await;
+    editor.say(&format!("40/x,{}", json!({"token": good}))).await;
+    rig.log.wait_for(|line| line["refusal"] == "packet_malformed").await;
+    untouched(&rig);
+}
+
+/// What the Document Server reads of the document comes from `data.jwtOpen`, so that is bound as well; and rotation needs to
+/// know which secret editors use.
+#[tokio::test]
+async fn both_tokens_are_bound_and_their_secret_is_counted() {
+    let lines = vec![("sockets", "key_binding = \"enforce\"".to_owned())];
+    let rig = Rig::with(Setup { lines, ..Setup::default() }).await;
+    let (good, other) = (signed(&open("demo")), signed(&open("other")));
+    let mut editor = Editor::connect(rig.https).await;
+    editor.say(&format!("40{}", json!({"token": good, "data": {"jwtOpen": other}}))).await;
+    assert!(editor.next().await.unwrap().starts_with("44"));
+    untouched(&rig);
+    wire::metric_becomes(rig.admin, "gateway_tokens_total{secret=\"current\"}", 1.0).await;
 }

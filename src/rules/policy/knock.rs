@@ -46,6 +46,10 @@ pub struct Pass {
     pub editor: Editor,
     /// What `mode = "enforce"` would have refused.
     pub objections: Vec<Objection>,
+    /// Which secret signed the token: 0 is the present one.
+    pub secret_index: usize,
+    /// `document.key` of `data.jwtOpen`, which the Document Server reads the document from.
+    opens: Option<Box<str>>,
 }
 
 /// What a token says of whoever opens a document.
@@ -123,11 +127,15 @@ impl Knock {
             PURPOSE.weigh(&shown, rules).map(|(_, objections)| objections)
         };
         let mut objections = judge(&verified.claims)?;
+        let mut opens = None;
         if let Some(also) = also {
-            objections.extend(judge(&settings.verify(also, caller.now).map_err(refused)?.claims)?);
+            let also = settings.verify(also, caller.now).map_err(refused)?;
+            objections.extend(judge(&also.claims)?);
+            opens = Editor::of(&also.claims).document;
         }
         let editor = Editor::of(&verified.claims);
-        Ok(Pass { route: self.route, key: self.key.clone(), editor, objections })
+        let secret_index = verified.secret_index;
+        Ok(Pass { route: self.route, key: self.key.clone(), editor, objections, secret_index, opens })
     }
 }
 
@@ -162,6 +170,9 @@ impl Pass {
         let differs = |key: Option<&str>| key.is_some_and(|key| key != &*self.key);
         if differs(self.editor.document.as_deref()) {
             return Some("document.key");
+        }
+        if differs(self.opens.as_deref()) {
+            return Some("document.key of data.jwtOpen");
         }
         differs(shardkey).then_some("shardkey")
     }
