@@ -5,7 +5,7 @@
 //! names. It is also shorter than the checks that quick-xml would need on top (threats.md 2.4: it lets 502 of 631 broken
 //! files of W3C's suite through).
 //!
-//! Bytes pass three stages: [`encoding`] makes UTF-8 of them, [`prolog`] reads the declaration, `scan` the rest; `tag` knows
+//! Bytes pass three stages: `encoding` makes UTF-8 of them, `prolog` reads the declaration, `scan` the rest; `tag` knows
 //! what is open. A DOCTYPE is refused, or, where a format allows it, skipped without being understood; from then on an
 //! entity of any name may be meant, and none is ever expanded.
 

@@ -3,8 +3,8 @@
 //! Our own reader and no crate's: those hide local headers, overlaps and doubles, which are what must be checked, and take a
 //! dozen crates to do so. Only inflating is left to one (flate2 over miniz_oxide, which has no unsafe code).
 //!
-//! Order: `end` finds the directory, [`directory`] reads it, adds up what it promises (so a bomb is refused before a byte is
-//! inflated), looks for doubles and overlaps and compares every local header; only then [`entry`] inflates, and stops at the
+//! Order: `end` finds the directory, `directory` reads it, adds up what it promises (so a bomb is refused before a byte is
+//! inflated), looks for doubles and overlaps and compares every local header; only then `entry` inflates, and stops at the
 //! first byte more than was promised.
 
 mod directory;
