@@ -1,7 +1,9 @@
 //! The one place where rooms meet: builds the house from a configuration, starts it, and takes it down in order.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, Admin};
+use crate::document;
 pub use crate::edge::Deadlines;
 use crate::edge::{self, Arrival, Census, Core, Door, Listener, Load, Seat, Stage};
 use crate::live::{Fixed, Live, Snapshot};
@@ -20,15 +23,28 @@ use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::{relay, sockets, upstream};
+use crate::{sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
 /// Histograms keep raw samples until somebody sorts them in.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Until `document` stands beside the relay, no document is looked at.
-const UNCHECKED: relay::Check = |_, _| Ok(());
+/// How long one document may be looked at. The slowest real one took 5 ms, 65,504 entries 0.3 s.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Judges a saved document by its declared type. Time that ran out and a file that cannot be read speak against the
+/// gateway, not against the document: it passes.
+fn judge(file: &Path, declared: Option<&str>) -> Result<(), &'static str> {
+    let Ok(mut file) = File::open(file) else { return Ok(()) };
+    let end = Instant::now() + LOOK;
+    let out_of_time = || Instant::now() >= end;
+    match document::check(&mut file, declared.unwrap_or_default(), &document::Limits::default(), &out_of_time)
+    {
+        Err(document::Fault::Rejected(rejection)) => Err(rejection.reason.label()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
 
 /// Listening sockets, bound before anything is served, so that a taken port is an error of the start and tests can ask
 /// for port 0.
@@ -125,7 +141,7 @@ impl Gateway {
         let control = control_runtime()?;
         let spool = Spool::new(live.load().settings.relay.saves.directory.clone(), Arc::new(RealDisk));
         let current = live.clone();
-        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), UNCHECKED, move || {
+        let relay = Relay::start(control.handle().clone(), spool, ops.clone(), judge, move || {
             current.load() as Arc<dyn House>
         })?;
         let workers =

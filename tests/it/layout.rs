@@ -23,8 +23,8 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "app",
         &[
-            "reload", "config", "edge", "admin", "live", "relay", "sockets", "upstream", "state", "tls",
-            "rules", "ops",
+            "document", "reload", "config", "edge", "admin", "live", "relay", "sockets", "upstream", "state",
+            "tls", "rules", "ops",
         ],
     ),
     ("cli", &["app", "reload", "config", "live", "relay", "upstream", "tls", "rules", "secret", "ops"]),
