@@ -87,7 +87,7 @@ async fn answer(
     asked.shaped(matched.rule.refusal);
     policy::check(&matched, &parts.method)?;
     if let Access::Own(which) = matched.access {
-        return own::answer(which, running, exchange).ok_or(Trouble::NoRelay);
+        return own::answer(which, running, exchange).ok_or(Refusal::UnknownPath.into());
     }
     let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
     exchange.came_from(client.address());

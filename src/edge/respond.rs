@@ -28,8 +28,6 @@ pub enum Trouble {
     Upstream(Fault),
     /// The client's body could not be read.
     Body(BodyFault),
-    /// The relay is not part of this version.
-    NoRelay,
     /// An integrator gave no document.
     NoIntegrator,
     /// The Document Server answered in a way that may not be passed on.
@@ -97,13 +95,6 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
                 exchange,
             )
         }
-        Trouble::NoRelay => explained(
-            StatusCode::NOT_IMPLEMENTED,
-            "This version of the gateway does not relay callbacks yet.",
-            "Let callbackUrl and document.url point to the application itself.",
-            asked,
-            exchange,
-        ),
         Trouble::NoIntegrator => explained(
             StatusCode::BAD_GATEWAY,
             "The application that keeps this document cannot be reached.",
