@@ -6,109 +6,32 @@ use std::time::{Duration, SystemTime};
 
 use hyper::body::Bytes;
 use hyper::header::CONTENT_TYPE;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
-use super::desk::{Answer, Post, Relay, millis, remembered};
+use super::answer::{Answer, Post, remembered};
 use super::house::{self, House};
+use super::intake::REPORT;
 use super::letter::{self, Envelope};
-use super::spool::{Record, Role, kind_name};
+use super::spool::Role;
+use super::worker::Relay;
 use super::{Integrator, client};
 use crate::ops::log::Level;
-use crate::rules::callback::Plan;
-use crate::rules::retry;
-use crate::rules::save::{self, Event, Id, Kind, Verdict};
+use crate::rules::save::{self, Event, Id, Verdict};
 
 /// How long the Document Server waits for an answer (default.json:321-324).
-const PATIENCE: Duration = Duration::from_secs(600);
-/// Reports are small and must not keep an editor waiting.
-const REPORT: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// An answer is a line of JSON; a login page in its place has some kilobytes.
 const LARGEST_ANSWER: usize = 256 << 10;
 
 impl Relay {
-    /// Does what the plan of a callback says.
-    pub(super) async fn take_in(self: &Arc<Self>, post: Post, answer: oneshot::Sender<Answer>) {
-        let kind = match (post.callback.plan(), post.callback.status.number()) {
-            (Plan::Report, _) => return self.report(post, answer).await,
-            (Plan::Farewell, _) => return self.farewell(post, answer).await,
-            (Plan::Once, _) => return self.once(&post, answer).await,
-            (Plan::Spare, _) => Kind::Spare,
-            (Plan::Keep, 2 | 3) => Kind::Final,
-            (Plan::Keep, _) => Kind::Form,
-        };
-        self.outdate(&post.callback.key, None);
-        let record = record(&post, kind, post.callback.name());
-        self.save(post, record, answer).await;
-    }
-
-    /// Told at once; where nobody hears it, editors are not bothered, and the latest is told later.
-    async fn report(self: &Arc<Self>, post: Post, answer: oneshot::Sender<Answer>) {
-        let id = self.number();
-        self.heard(id, &post);
-        let key = post.callback.key.clone();
-        self.outdate(&key, None);
-        let Some(theirs) = self.tell_once(&post, REPORT).await else {
-            answer.send(Answer::own(200, r#"{"error":0}"#)).ok();
-            self.outdate(&key, Some(id));
-            return self.report_later(post, id);
-        };
-        answer.send(theirs).ok();
-    }
-
-    fn report_later(self: &Arc<Self>, post: Post, id: Id) {
-        let relay = Arc::downgrade(self);
-        tokio::spawn(async move {
-            let begun = Instant::now();
-            for failed in 1.. {
-                sleep(Duration::from_millis(retry::pause(failed, id.0))).await;
-                let Some(relay) = relay.upgrade() else { return };
-                if !relay.is_latest(&post.callback.key, id) {
-                    return;
-                }
-                let late = begun.elapsed() > (relay.current)().relay().saves.keep_trying;
-                if late || relay.tell_again(&post).await.is_some() {
-                    return relay.outdate(&post.callback.key, None);
-                }
-            }
-        });
-    }
-
-    /// As a report, but sent only once by the Document Server: kept on disk when nobody hears it.
-    async fn farewell(self: &Arc<Self>, post: Post, answer: oneshot::Sender<Answer>) {
-        let id = self.number();
-        self.outdate(&post.callback.key, None);
-        match self.tell_once(&post, REPORT).await {
-            Some(theirs) => {
-                self.heard(id, &post);
-                answer.send(theirs).ok();
-            }
-            None => {
-                // Not "the same as" another: a document may be closed without changes many times.
-                let name = format!("{}\n{}", post.callback.name(), id.0);
-                let record = record(&post, Kind::Farewell, name);
-                self.save(post, record, answer).await;
-            }
-        }
-    }
-
-    /// Told once, whatever comes of it.
-    async fn once(&self, post: &Post, answer: oneshot::Sender<Answer>) {
-        self.heard(self.number(), post);
-        let house = (self.current)();
-        let name = Some(letter::idempotency(&post.callback.name()));
-        let told = self.send(&*house, &post.integrator, &post.target, first(post, name), PATIENCE).await;
-        answer.send(shown(told)).ok();
-    }
-
     /// Tells it as it came. `None`: nobody was there to hear it.
-    async fn tell_once(&self, post: &Post, patience: Duration) -> Option<Answer> {
+    pub(super) async fn tell_once(&self, post: &Post, patience: Duration) -> Option<Answer> {
         let house = (self.current)();
         let envelope = first(post, None);
         heard(self.send(&*house, &post.integrator, &post.target, envelope, patience).await)
     }
 
-    async fn tell_again(&self, post: &Post) -> Option<Answer> {
+    pub(super) async fn tell_again(&self, post: &Post) -> Option<Answer> {
         let house = (self.current)();
         let (body, token) =
             letter::signed_again(&post.callback.claims, Vec::new(), &house.relay().secret, SystemTime::now());
@@ -116,7 +39,7 @@ impl Relay {
         heard(self.send(&*house, &post.integrator, &post.target, Some(envelope), REPORT).await)
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         house: &dyn House,
         integrator: &str,
@@ -154,14 +77,14 @@ impl Relay {
 }
 
 /// Body and token of a callback.
-struct Parcel {
+pub(super) struct Parcel {
     body: Bytes,
     token: Option<String>,
     idempotency: Option<String>,
 }
 
 /// As it came: the body's very bytes, the header's token under the integrator's name for it.
-fn first(post: &Post, idempotency: Option<String>) -> Option<Parcel> {
+pub(super) fn first(post: &Post, idempotency: Option<String>) -> Option<Parcel> {
     Some(Parcel { body: post.body.clone(), token: post.token.clone(), idempotency })
 }
 
@@ -171,25 +94,11 @@ fn heard(told: io::Result<Answer>) -> Option<Answer> {
 }
 
 /// What a Document Server may see of an answer: a redirect would lose the save (protocol.md 4.3), so it never sees one.
-fn shown(told: io::Result<Answer>) -> Answer {
+pub(super) fn shown(told: io::Result<Answer>) -> Answer {
     match told {
         Ok(answer) if (300..400).contains(&answer.status) => Answer::own(200, r#"{"error":1}"#),
         Ok(answer) => answer,
         Err(_) => Answer::own(503, r#"{"error":1}"#),
-    }
-}
-
-fn record(post: &Post, kind: Kind, name: String) -> Record {
-    Record {
-        name,
-        key: post.callback.key.clone(),
-        integrator: post.integrator.clone(),
-        target: post.target.clone(),
-        kind: kind_name(kind).into(),
-        status: post.callback.status.number(),
-        since: millis(SystemTime::now()),
-        claims: post.callback.claims.clone(),
-        documents: Vec::new(),
     }
 }
 

@@ -1,13 +1,16 @@
 //! Callbacks and saves: verified, kept, delivered. The applications that embed the editor, as the relay knows them.
 
+mod answer;
 pub mod client;
 mod deliver;
-mod desk;
 pub mod fetch;
 pub mod house;
+mod intake;
+mod journal;
 pub mod letter;
 mod record;
 pub mod spool;
+mod worker;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,8 +19,9 @@ use std::time::Duration;
 use hyper::header::HeaderName;
 use rustls::pki_types::CertificateDer;
 
-pub use desk::{Answer, Check, Post, Relay};
+pub use answer::{Answer, Post};
 pub use house::House;
+pub use worker::{Check, Relay};
 
 use crate::secret::Secret;
 

@@ -1,27 +1,26 @@
-//! Where callbacks are handed in and saves are worked on: the machine of `rules::save`, driven with disk, network and time.
+//! Where saves are worked on: the machine of `rules::save`, driven with disk, network and time.
 //!
 //! Lives on the control runtime: a burst of saves must not delay editing. A request's handler on a core hands in what came and
-//! waits for the answer; everything else happens here. The journal is written by one thread, in order.
+//! waits for the answer; everything else happens here.
 
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as queue};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hyper::body::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
+use super::answer::{Answer, Post};
 use super::client::Trust;
+use super::deliver;
 use super::house::{self, House};
-use super::spool::{Found, Record, Role, Spool, State, phase_name};
-use super::{Validate, deliver, fetch};
+use super::journal::{Entry, Journal};
+use super::spool::{Found, Role, Spool, State, phase_name};
 use crate::ops::Ops;
 use crate::ops::log::Level;
-use crate::rules::callback::Callback;
-use crate::rules::save::{Action, Event, Id, Phase, Reply, Saves, Settled, Time, Welcome};
+use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Saves, Settled, Time, Welcome};
 
 /// Callbacks that are worked on at once. Each holds at most 1 MiB of body and its claims; beyond it the Document Server is
 /// asked to come again, which it does.
@@ -30,45 +29,6 @@ const MOST: usize = 128;
 const DELIVERIES: usize = 16;
 /// The machine's clock starts here, so that what was kept before the start lies in its past.
 const START: Time = 400 * 24 * 3_600_000;
-/// Longest answer that is remembered word for word.
-const LONGEST_ANSWER: usize = 1_024;
-
-/// What an answer to a callback is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// Its status.
-    pub status: u16,
-    /// Its type.
-    pub content_type: Option<String>,
-    /// Its body.
-    pub body: Bytes,
-}
-
-impl Answer {
-    /// The gateway's own.
-    pub fn own(status: u16, body: &'static str) -> Self {
-        Self {
-            status,
-            content_type: Some("application/json".into()),
-            body: Bytes::from_static(body.as_bytes()),
-        }
-    }
-}
-
-/// A callback as it was handed in.
-#[derive(Debug, Clone)]
-pub struct Post {
-    /// The integrator's name.
-    pub integrator: String,
-    /// Path and query below the integrator's URL, as raw bytes of the request.
-    pub target: String,
-    /// The body, byte for byte.
-    pub body: Bytes,
-    /// The token in the Document Server's header, if there was one.
-    pub token: Option<String>,
-    /// What it says.
-    pub callback: Callback,
-}
 
 /// Looks at a kept document of that file type; the error is the reason's name in `onlyoffice_validation_rejected_total`.
 pub type Check = fn(&Path, Option<&str>) -> Result<(), &'static str>;
@@ -80,13 +40,13 @@ pub struct Relay {
     pub(super) trust: Trust,
     pub(super) spool: Arc<Spool>,
     pub(super) deliveries: Semaphore,
-    check: Check,
+    pub(super) check: Check,
     runtime: Handle,
     room: Arc<Semaphore>,
     begun: Instant,
     woken: Notify,
     inner: Mutex<Inner>,
-    journal: Mutex<Option<(queue::Sender<Entry>, JoinHandle<()>)>>,
+    journal: Journal,
 }
 
 #[derive(Default)]
@@ -99,12 +59,6 @@ struct Inner {
     answers: HashMap<Id, Answer>,
     /// The latest report of each document that its integrator has not heard.
     pub reports: HashMap<String, Id>,
-}
-
-/// A line for the journal.
-enum Entry {
-    Store(Id, State),
-    Drop(Id),
 }
 
 impl std::fmt::Debug for Relay {
@@ -126,10 +80,7 @@ impl Relay {
         current: impl Fn() -> Arc<dyn House> + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
         let spool = Arc::new(spool);
-        let (entries, lines) = queue::channel();
-        let (disk, log) = (spool.clone(), ops.clone());
-        let writer =
-            std::thread::Builder::new().name("journal".into()).spawn(move || write(&disk, &lines, &log))?;
+        let journal = Journal::start(spool.clone(), ops.clone())?;
         let relay = Arc::new(Self {
             current: Box::new(current),
             ops,
@@ -142,7 +93,7 @@ impl Relay {
             begun: Instant::now(),
             woken: Notify::new(),
             inner: Mutex::default(),
-            journal: Mutex::new(Some((entries, writer))),
+            journal,
         });
         relay.take_up();
         let worker = Arc::downgrade(&relay);
@@ -231,58 +182,20 @@ impl Relay {
         self.inner().saves.heard(id, &post.integrator, &post.target, &post.callback.key);
     }
 
-    /// A save: joined, answered, or brought to disk.
-    pub(super) async fn save(self: &Arc<Self>, post: Post, record: Record, answer: oneshot::Sender<Answer>) {
-        let id = self.number();
-        let welcome = {
-            let mut inner = self.inner();
-            let welcome = inner.saves.arrive(self.now(), record.fresh(id));
-            match welcome {
-                Welcome::New => {
-                    inner.posts.insert(id, Arc::new(post));
-                    inner.waiters.insert(id, vec![answer]);
-                }
-                Welcome::Joins(other) => inner.waiters.entry(other).or_default().push(answer),
-                Welcome::Answered(other, reply) => drop(answer.send(inner.answer(other, reply))),
+    /// A save has come: it is new, joins another, or is answered already.
+    pub(super) fn arrive(&self, fresh: Fresh, post: Post, answer: oneshot::Sender<Answer>) -> Welcome {
+        let id = fresh.id;
+        let mut inner = self.inner();
+        let welcome = inner.saves.arrive(self.now(), fresh);
+        match welcome {
+            Welcome::New => {
+                inner.posts.insert(id, Arc::new(post));
+                inner.waiters.insert(id, vec![answer]);
             }
-            welcome
-        };
-        if welcome != Welcome::New {
-            return;
+            Welcome::Joins(other) => inner.waiters.entry(other).or_default().push(answer),
+            Welcome::Answered(other, reply) => drop(answer.send(inner.answer(other, reply))),
         }
-        let begun = Instant::now();
-        match fetch::keep((self.current)(), self.spool.clone(), id, record).await {
-            Ok(record) => {
-                self.ops.metrics.saves.download.record(begun.elapsed());
-                let fine = self.is_fine(id, &record).await;
-                self.happened(id, if fine { Event::Kept } else { Event::Invalid });
-            }
-            Err(error) => {
-                self.say(Level::Error, "a save could not be kept and is passed through", &error.to_string());
-                self.happened(id, Event::NotKept);
-            }
-        }
-    }
-
-    /// Whether a kept document may go on. Not looked at: failed conversions and what is encrypted.
-    async fn is_fine(&self, id: Id, record: &Record) -> bool {
-        let validate = (self.current)().relay().saves.validate;
-        let encrypted = record.claims.get("encrypted").and_then(serde_json::Value::as_bool).unwrap_or(false);
-        if validate == Validate::Off
-            || encrypted
-            || !matches!(record.status, 2 | 6)
-            || record.documents.is_empty()
-        {
-            return true;
-        }
-        let (check, path) = (self.check, self.spool.document(id, Role::Document));
-        let kind = record.claims.get("filetype").and_then(|kind| kind.as_str()).map(str::to_owned);
-        let checked = fetch::blocking(move || Ok(check(&path, kind.as_deref()))).await;
-        // A check that could not be made says nothing against a document.
-        let Ok(Err(reason)) = checked else { return true };
-        self.ops.metrics.saves.rejected(reason);
-        self.say(Level::Warn, "a saved document has failed its check", reason);
-        validate != Validate::Reject
+        welcome
     }
 
     /// Something came of a save.
@@ -338,11 +251,7 @@ impl Relay {
 
     /// Writes what is still to be written and lets go of the journal.
     pub fn stop(&self) {
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((entries, writer)) = journal {
-            drop(entries);
-            writer.join().ok(); // its panic was printed by itself
-        }
+        self.journal.end();
     }
 
     /// Lets time pass; how long until it should again.
@@ -391,7 +300,7 @@ impl Relay {
                     let text =
                         |answer: Answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
                     let at = millis(SystemTime::now());
-                    self.journal(Entry::Store(
+                    self.journal.note(Entry::Store(
                         id,
                         State { phase: phase_name(phase).into(), at, answer: answer.map(text) },
                     ));
@@ -399,19 +308,12 @@ impl Relay {
                 }
                 Action::Drop(id) => {
                     inner.answers.remove(&id);
-                    self.journal(Entry::Drop(id));
+                    self.journal.note(Entry::Drop(id));
                 }
                 Action::Count(well) => self.ops.metrics.saves.settled(well),
             }
         }
         self.ops.metrics.saves.locks.set(inner.saves.locked().len() as f64);
-    }
-
-    fn journal(&self, entry: Entry) {
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((entries, _)) = &*journal {
-            entries.send(entry).ok();
-        }
     }
 
     fn tell(&self, saves: &Saves, id: Id, phase: Phase) {
@@ -458,35 +360,6 @@ impl Inner {
     }
 }
 
-/// An answer short enough to be remembered: what is longer is cut to the word that counts.
-pub fn remembered(answer: &Answer) -> Answer {
-    if answer.body.len() <= LONGEST_ANSWER {
-        return answer.clone();
-    }
-    let error =
-        serde_json::from_slice::<serde_json::Value>(&answer.body).ok().and_then(|v| v.get("error").cloned());
-    let body = serde_json::json!({"error": error.unwrap_or(1.into())}).to_string();
-    Answer { status: answer.status, content_type: Some("application/json".into()), body: body.into() }
-}
-
 pub(super) fn millis(now: SystemTime) -> u64 {
     u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
-}
-
-fn write(spool: &Spool, lines: &queue::Receiver<Entry>, ops: &Ops) {
-    while let Ok(entry) = lines.recv() {
-        let written = match entry {
-            Entry::Store(id, state) => spool.store(id, &state),
-            Entry::Drop(id) => spool.forget(id),
-        };
-        if let Err(error) = written {
-            let why = error.to_string();
-            ops.log.event(
-                Level::Error,
-                "relay",
-                "the journal of saves cannot be written",
-                &[("error", &why)],
-            );
-        }
-    }
 }
