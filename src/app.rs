@@ -50,12 +50,14 @@ fn judge(file: &Path, declared: Option<&str>) -> Result<(), &'static str> {
 /// for port 0.
 #[derive(Debug)]
 pub struct Bound {
-    public: Vec<Listener>,
+    listeners: Vec<Listener>,
     admin: TcpListener,
     /// Where https is served.
     pub https: Vec<SocketAddr>,
     /// Where http is redirected.
     pub http: Vec<SocketAddr>,
+    /// Where the container finds the relay.
+    pub container: Vec<SocketAddr>,
     /// Where metrics are.
     pub admin_address: SocketAddr,
 }
@@ -72,6 +74,7 @@ impl Bound {
         let addresses =
             |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
         let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
+        let container = bind(Door::Relay, &fixed.relay)?;
         let admin = TcpListener::bind(fixed.admin).map_err(|e| {
             io::Error::new(e.kind(), format!("cannot listen on {}: {e}{}", fixed.admin, edge::cure(&e)))
         })?;
@@ -79,8 +82,9 @@ impl Bound {
         Ok(Self {
             https: addresses(&https)?,
             http: addresses(&http)?,
+            container: addresses(&container)?,
             admin_address: admin.local_addr()?,
-            public: https.into_iter().chain(http).collect(),
+            listeners: https.into_iter().chain(http).chain(container).collect(),
             admin,
         })
     }
@@ -93,6 +97,8 @@ pub struct Gateway {
     pub https: Vec<SocketAddr>,
     /// Where http is redirected.
     pub http: Vec<SocketAddr>,
+    /// Where the container finds the relay.
+    pub container: Vec<SocketAddr>,
     /// Where metrics are.
     pub admin: SocketAddr,
     /// What runs, for a reload to replace.
@@ -149,6 +155,7 @@ impl Gateway {
         let mut gateway = Self {
             https: bound.https,
             http: bound.http,
+            container: bound.container,
             admin: bound.admin_address,
             live: live.clone(),
             ops: ops.clone(),
@@ -170,7 +177,7 @@ impl Gateway {
         }
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
-        gateway.threads.push(spawn_acceptor(bound.public, seats, live.clone(), ops.clone(), left)?);
+        gateway.threads.push(spawn_acceptor(bound.listeners, seats, live.clone(), ops.clone(), left)?);
         gateway.control = Some(serve_control(control, bound.admin, live, ops, sockets));
         Ok(gateway)
     }

@@ -1,6 +1,6 @@
 //! What a request may see: one immutable snapshot of everything that was configured, swapped as a whole.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,12 +79,13 @@ impl Snapshot {
         let in_brackets = |host: &String| if host.contains(':') { format!("[{host}]") } else { host.clone() };
         let integrators = &self.relay.integrators;
         let public = self.site.public.iter().map(|url| url.host().to_owned());
+        let relay = self.site.relay.iter().map(|ip| in_brackets(&ip.to_string()));
         let theirs = integrators.iter().flat_map(|one| [&one.host].into_iter().chain(&one.hosts));
         Rules {
             mode: self.mode,
             backend_networks: self.site.backend_networks.clone(),
             // The relay's and the Document Server's own links lead to the public URL.
-            hosts: public.chain(theirs.map(in_brackets)).collect(),
+            hosts: public.chain(relay).chain(theirs.map(in_brackets)).collect(),
             host_rule: match integrators.iter().any(|one| !one.hosts.is_empty()) {
                 true => HostRule::Refuse,
                 false => HostRule::Log,
@@ -108,6 +109,8 @@ pub struct Site {
     pub frame_ancestors: Option<HeaderValue>,
     /// Who may call routes of backends (`/command`, `/converter`); empty: anyone with a token.
     pub backend_networks: Vec<IpNet>,
+    /// Where the container finds the relay; applications write these into their URLs.
+    pub relay: Vec<IpAddr>,
 }
 
 /// Caps on what clients may hold.

@@ -67,6 +67,7 @@ fn say_where(gateway: &Gateway) {
             ("version", env!("CARGO_PKG_VERSION")),
             ("https", &list(&gateway.https)),
             ("http", &list(&gateway.http)),
+            ("relay", &list(&gateway.container)),
             ("admin", &gateway.admin.to_string()),
         ],
     );

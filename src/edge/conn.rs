@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ProtocolVersion;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -47,13 +49,15 @@ pub struct Connection {
     /// The core it lives on.
     pub core: Rc<Core>,
     /// The client's address.
-    pub peer: std::net::IpAddr,
+    pub peer: IpAddr,
     /// The same as text, for the log.
     pub remote: String,
     /// The name the client asked for, lower case.
     pub sni: Option<String>,
-    /// `1.2` or `1.3`.
+    /// `1.2` or `1.3`; `None` by the container's own door.
     pub tls: Option<&'static str>,
+    /// It came by the container's own door, at this address: it gets the relay and nothing else.
+    pub by_relay: Option<SocketAddr>,
     /// What it waits for.
     pub pulse: Arc<Pulse>,
     /// Its place under the caps, until the last of it has gone: an editor socket outlives hyper's connection by hours.
@@ -108,10 +112,29 @@ pub async fn serve(core: Rc<Core>, arrival: Arrival) {
             redirect::serve(core, stream).await;
             drop(counted);
         }
+        Door::Relay => Box::pin(serve_plain(core, stream, peer, counted)).await,
     }
 }
 
-async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr, counted: Counted) {
+/// The container's own door: no TLS, and HTTP/1 as the Document Server's clients speak it.
+async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Counted) {
+    let Ok(address) = stream.local_addr() else { return };
+    let pulse = Arc::new(Pulse::new(true, core.deadlines));
+    let connection = Rc::new(Connection {
+        peer,
+        remote: peer.to_string(),
+        sni: None,
+        tls: None,
+        by_relay: Some(address),
+        pulse: pulse.clone(),
+        counted,
+        exchanges: RefCell::default(),
+        core,
+    });
+    serve_http1(connection, TokioIo::new(ClientStream::new(stream, pulse))).await;
+}
+
+async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Counted) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
@@ -131,6 +154,7 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr, co
             Some(ProtocolVersion::TLSv1_3) => Some("1.3"),
             _ => Some("1.2"),
         },
+        by_relay: None,
         pulse: pulse.clone(),
         counted,
         exchanges: RefCell::default(),
@@ -144,7 +168,10 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: std::net::IpAddr, co
     }
 }
 
-async fn serve_http1(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
+async fn serve_http1<S>(connection: Rc<Connection>, io: TokioIo<ClientStream<S>>)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let service = service(connection.clone());
     let served = http1::Builder::new()
         .max_headers(MOST_FIELDS)

@@ -35,7 +35,7 @@ use crate::rules::host::{self, Authority};
 use crate::rules::path::{self, Canonical};
 use crate::rules::pick;
 use crate::rules::policy::{self, Caller, Permit, Refusal};
-use crate::rules::route::{self, Matched};
+use crate::rules::route::{self, Matched, OwnPath};
 use crate::rules::strict;
 use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
 
@@ -72,9 +72,16 @@ async fn answer(
         return Err(Refusal::HeadTooLarge.into());
     }
     let authority = strict::check(&parts.method, parts.version, &parts.uri, &parts.headers);
-    let public = host(connection, running, &authority.map_err(Refusal::Strict)?)?;
+    let authority = authority.map_err(Refusal::Strict)?;
     let uri = parts.uri.clone();
-    if let Some(own) = route::own_path(uri.path()) {
+    let own = route::own_path(uri.path());
+    let public = match (connection.by_relay, &own) {
+        (None, _) => host(connection, running, &authority)?,
+        // Whatever the container calls us, it has come by its own door; there it finds the relay and nothing else.
+        (Some(_), Some(OwnPath::Relay { .. })) => 0,
+        (Some(_), _) => return Err(Refusal::UnknownPath.into()),
+    };
+    if let Some(own) = own {
         exchange.matched(own.route());
         let errand = relay::Errand { running, exchange, connection, parts: &parts };
         return Box::pin(relay::answer(errand, own, &mut body)).await;

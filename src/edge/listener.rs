@@ -31,6 +31,8 @@ pub enum Door {
     Https,
     /// Plain: ACME challenges and a redirect.
     Http,
+    /// Plain, for the Document Server's container alone: `/relay/` and nothing else.
+    Relay,
 }
 
 /// A socket that listens, bound before anything is served so that a taken port is an error of the start.

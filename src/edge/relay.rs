@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::respond::{Trouble, own};
 use crate::live::Running;
 use crate::relay::{Answer, Integrator, Post, client, fetch, house, letter};
-use crate::rules::callback::{self, Callback};
+use crate::rules::callback::{self, Callback, Ours};
 use crate::rules::carrier::find_header;
 use crate::rules::class::{Class, Reading};
 use crate::rules::headers::{self, Hop};
@@ -131,10 +131,11 @@ async fn document(errand: &Errand<'_>, to: &Integrator, target: &str) -> Result<
     }
     exchange.verified(Some(verified.secret_index));
     let named = verified.claims.get("payload").and_then(|payload| payload.get("url"));
-    if !named
-        .and_then(|url| url.as_str())
-        .is_some_and(|url| callback::names(url, &parts.uri, &running.settings.site.public))
-    {
+    let ours = match connection.by_relay {
+        None => Ours::Public(&running.settings.site.public),
+        Some(address) => Ours::Address(address),
+    };
+    if !named.and_then(|url| url.as_str()).is_some_and(|url| callback::names(url, &parts.uri, ours)) {
         return Err(Refusal::OtherDocument.into());
     }
     let secret = &running.settings.relay.secret;

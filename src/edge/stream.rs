@@ -1,4 +1,4 @@
-//! The client's stream: TLS, with a pulse that tells the connection's timer what moves.
+//! The client's stream: TLS, or plain for the container alone, with a pulse that tells the connection's timer what moves.
 
 use std::io;
 use std::pin::Pin;
@@ -14,20 +14,22 @@ use crate::sockets::HELD_BY_TLS;
 
 /// A client's connection as hyper and the sockets see it.
 #[derive(Debug)]
-pub struct ClientStream {
-    tls: Box<TlsStream<TcpStream>>,
+pub struct ClientStream<S = TlsStream<TcpStream>> {
+    inner: Box<S>,
     pulse: Arc<Pulse>,
 }
 
 impl ClientStream {
-    /// After a handshake.
-    pub fn new(stream: TlsStream<TcpStream>, pulse: Arc<Pulse>) -> Self {
-        Self { tls: Box::new(stream), pulse }
-    }
-
     /// It carries an editor socket from now on, for hours perhaps and with thousands of others: it buffers less.
     pub fn is_socket(&mut self) {
-        self.tls.get_mut().1.set_buffer_limit(Some(HELD_BY_TLS));
+        self.inner.get_mut().1.set_buffer_limit(Some(HELD_BY_TLS));
+    }
+}
+
+impl<S> ClientStream<S> {
+    /// After a handshake, where there is one.
+    pub fn new(stream: S, pulse: Arc<Pulse>) -> Self {
+        Self { inner: Box::new(stream), pulse }
     }
 
     fn wrote<T>(&self, polled: Poll<T>) -> Poll<T> {
@@ -36,14 +38,14 @@ impl ClientStream {
     }
 }
 
-impl AsyncRead for ClientStream {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let polled = Pin::new(self.tls.as_mut()).poll_read(cx, buf);
+        let polled = Pin::new(self.inner.as_mut()).poll_read(cx, buf);
         if polled.is_ready() && buf.filled().len() > before {
             self.pulse.read();
         }
@@ -51,9 +53,9 @@ impl AsyncRead for ClientStream {
     }
 }
 
-impl AsyncWrite for ClientStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(self.tls.as_mut()).poll_write(cx, bytes);
+        let polled = Pin::new(self.inner.as_mut()).poll_write(cx, bytes);
         self.wrote(polled)
     }
 
@@ -62,21 +64,21 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(self.tls.as_mut()).poll_write_vectored(cx, slices);
+        let polled = Pin::new(self.inner.as_mut()).poll_write_vectored(cx, slices);
         self.wrote(polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tls.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(self.tls.as_mut()).poll_flush(cx);
+        let polled = Pin::new(self.inner.as_mut()).poll_flush(cx);
         self.wrote(polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(self.tls.as_mut()).poll_shutdown(cx);
+        let polled = Pin::new(self.inner.as_mut()).poll_shutdown(cx);
         self.wrote(polled)
     }
 }

@@ -6,6 +6,7 @@
 //! among the claims with the same value; claims may hold more. Real bodies never hold what their token does not, not even when
 //! `changesurl` and `history` were cut, so there is no exception to that.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use hyper::Uri;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::carrier::{Carried, TokenField, find_header};
 use super::class::{Class, Reading};
-use super::host::PublicUrl;
+use super::host::{Authority, PublicUrl};
 use super::objection::{Ground, Objection};
 use super::policy::Refusal;
 use super::table::Carrier;
@@ -214,11 +215,8 @@ fn layer(claims: Value) -> Map<String, Value> {
 /// the wire. A token holds the URL as the application wrote it; what a client encodes before it sends (spaces, letters beyond
 /// ASCII) is encoded here too. The host matters: the Document Server signs whatever a user makes it fetch, and a token that was
 /// sent to `https://evil.example/relay/…` must open nothing here.
-pub fn names(url: &str, asked: &Uri, public: &[PublicUrl]) -> bool {
-    let ours = urlhost::of(url).is_some_and(|authority| {
-        public.iter().any(|own| own.is_at(&authority) && own.port() == authority.port.unwrap_or(443))
-    });
-    if !ours {
+pub fn names(url: &str, asked: &Uri, ours: Ours<'_>) -> bool {
+    if !urlhost::of(url).is_some_and(|authority| ours.has(url, &authority)) {
         return false;
     }
     let asked = asked.path_and_query().map_or("", |target| target.as_str());
@@ -230,6 +228,31 @@ pub fn names(url: &str, asked: &Uri, public: &[PublicUrl]) -> bool {
         }
     }
     sent == asked
+}
+
+/// What this gateway is called in the URLs that lead to it.
+#[derive(Debug, Clone, Copy)]
+pub enum Ours<'r> {
+    /// By browsers, and by whoever else comes by the public door.
+    Public(&'r [PublicUrl]),
+    /// By the container, which came by its own door, at this address. A name would prove nothing: whose it is, only its
+    /// resolver knows.
+    Address(SocketAddr),
+}
+
+impl Ours<'_> {
+    fn has(self, url: &str, authority: &Authority<'_>) -> bool {
+        match self {
+            Self::Public(public) => {
+                public.iter().any(|own| own.is_at(authority) && own.port() == authority.port.unwrap_or(443))
+            }
+            Self::Address(address) => {
+                let ip = authority.host.trim_start_matches('[').trim_end_matches(']').parse();
+                let plain = url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+                plain && ip == Ok(address.ip()) && authority.port.unwrap_or(80) == address.port()
+            }
+        }
+    }
 }
 
 /// The path of an absolute or relative URL.

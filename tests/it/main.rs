@@ -20,6 +20,7 @@ mod raw;
 mod readme;
 mod relay;
 mod relay_crash;
+mod relay_door;
 mod restart;
 mod rig;
 mod socket_io;

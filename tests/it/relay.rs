@@ -83,7 +83,7 @@ pub fn posted(port: u16, target: &str, fields: &Value) -> Request<Full<Bytes>> {
 const CALLBACK: &str = "callback?id=demo";
 
 /// An editor at the Document Server that writes one word and leaves.
-async fn edit(trio: &Trio, word: &str) {
+pub async fn edit(trio: &Trio, word: &str) {
     let token = trio.app.open_token("demo", ("ann", "Ann"), "edit");
     let address = trio.rig.server.address();
     let url = format!("ws://{address}/9.0.4-x/doc/demo/c/?EIO=4&transport=websocket&shardkey=demo");

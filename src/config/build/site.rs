@@ -102,6 +102,7 @@ pub fn build(
         hsts,
         frame_ancestors,
         backend_networks: networks(document_server.get_ref().backend_networks.as_ref()),
+        relay: server.relay.iter().flat_map(|list| list.get_ref()).map(|at| at.get_ref().ip()).collect(),
     })
 }
 
