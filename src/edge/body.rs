@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::exchange::Exchange;
+use crate::rules::packet::Packets;
 use crate::upstream::{AnswerBody, BodyFault, Outgoing, Progress};
 
 /// Largest body, as the container's nginx has it (`client_max_body_size 100m`, ds-common.conf.m4:2).
@@ -27,13 +28,15 @@ pub struct ClientBody {
     left: u64,
     exchange: Rc<Exchange>,
     progress: Rc<Progress>,
+    /// For bodies of a session that polls.
+    packets: Option<Packets>,
     /// Armed while the client is waited for; most bodies come in one piece and never need it.
     stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl ClientBody {
-    /// A body that is streamed to the Document Server.
-    pub fn outgoing(inner: Incoming, exchange: &Rc<Exchange>) -> Outgoing {
+    /// A body that is streamed to the Document Server; `packets` follows what it says, if anybody has to know.
+    fn outgoing(inner: Incoming, exchange: &Rc<Exchange>, packets: Option<Packets>) -> Outgoing {
         if inner.is_end_stream() {
             return Outgoing::Empty;
         }
@@ -43,6 +46,7 @@ impl ClientBody {
             left: LARGEST,
             exchange: exchange.clone(),
             progress: progress.clone(),
+            packets,
             stall: None,
         };
         Outgoing::Stream { body: Box::pin(body), progress }
@@ -51,6 +55,14 @@ impl ClientBody {
     fn fail(&self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
         self.progress.failed(fault);
         Poll::Ready(Some(Err(fault)))
+    }
+
+    /// Nothing more of it goes up; its client reads the refusal instead of a reset.
+    fn give_up(&mut self, fault: BodyFault) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        if let Some(inner) = self.inner.take() {
+            linger(inner);
+        }
+        self.fail(fault)
     }
 
     fn over(&self) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
@@ -93,12 +105,10 @@ impl Body for ClientBody {
         self.progress.moved();
         match self.left.checked_sub(data.len() as u64) {
             Some(left) => self.left = left,
-            None => {
-                if let Some(inner) = self.inner.take() {
-                    linger(inner);
-                }
-                return self.fail(BodyFault::TooLarge);
-            }
+            None => return self.give_up(BodyFault::TooLarge),
+        }
+        if self.packets.as_mut().is_some_and(|packets| packets.follow(&data)) {
+            return self.give_up(BodyFault::Connect);
         }
         if self.is_end_stream() {
             self.progress.over();
@@ -141,7 +151,13 @@ impl Unread {
 
     /// Streams it to the Document Server.
     pub fn outgoing(&mut self, exchange: &Rc<Exchange>) -> Outgoing {
-        self.0.take().map_or(Outgoing::Empty, |body| ClientBody::outgoing(body, exchange))
+        self.0.take().map_or(Outgoing::Empty, |body| ClientBody::outgoing(body, exchange, None))
+    }
+
+    /// Streams it to the Document Server as packets of a session that polls, none of which may be a CONNECT.
+    pub fn packets(&mut self, exchange: &Rc<Exchange>) -> Outgoing {
+        let packets = Some(Packets::default());
+        self.0.take().map_or(Outgoing::Empty, |body| ClientBody::outgoing(body, exchange, packets))
     }
 
     /// Reads it, up to `limit` bytes, because it must be looked at.

@@ -18,16 +18,16 @@ use super::respond::{self, Trouble};
 use super::{socket, upgrade};
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
-use crate::rules::packet::{Connect, Opened, PacketFault};
+use crate::rules::packet::{self, Connect, Opened, Packets};
 use crate::rules::policy::{Knock, Pass, Refusal};
 use crate::rules::socket::{SocketFault, with_sid, without_sid};
 use crate::sockets::{self, MOST_PACKET, Phase, Session, Share, Using, Visitor};
-use crate::upstream::Outgoing;
+use crate::upstream::{BodyFault, Fault, Outgoing};
 
 /// The most of a server's open packet; the real one has 120 bytes.
 const LONGEST_GREETING: usize = 4 << 10;
 /// Between packets of one body.
-const BETWEEN: char = '\u{1e}';
+const BETWEEN: char = packet::BETWEEN as char;
 /// Engine.IO's goodbye.
 const CLOSE: &str = "1";
 
@@ -68,7 +68,7 @@ impl Asker<'_> {
         match using.judged(self.judging_time()).await {
             Phase::Open => {
                 let outgoing = match parts.method {
-                    Method::POST => body.outgoing(self.exchange),
+                    Method::POST => body.packets(self.exchange),
                     _ => Outgoing::Empty,
                 };
                 self.pass_on(sid, &using, parts, outgoing).await
@@ -123,8 +123,9 @@ impl Asker<'_> {
         mut body: Unread,
     ) -> Result<Response<Reply>, Trouble> {
         let polls = &self.connection.core.sockets.polls;
-        let bytes = match self.read(&mut body).await {
-            Ok(bytes) => bytes,
+        // Its share of the budget is taken until the Document Server has the packet.
+        let (bytes, _share) = match self.read(&mut body).await {
+            Ok(read) => read,
             Err(trouble) => {
                 polls.end(sid);
                 return Err(trouble);
@@ -152,7 +153,7 @@ impl Asker<'_> {
         self.pass_on(sid, using, parts, Outgoing::whole(bytes)).await
     }
 
-    async fn read(&self, body: &mut Unread) -> Result<Bytes, Trouble> {
+    async fn read(&self, body: &mut Unread) -> Result<(Bytes, Share), Trouble> {
         let mut share = Share::new(&self.connection.core.sockets.budget);
         let declared = usize::try_from(body.declared()).unwrap_or(usize::MAX);
         // Without a length all of it is reserved beforehand: browsers always say it.
@@ -164,7 +165,7 @@ impl Asker<'_> {
             return Err(Refusal::Socket(SocketFault::Limit).into());
         }
         match timeout(self.connection.core.deadlines.packet, body.read(most, self.exchange)).await {
-            Ok(read) => read.map_err(Trouble::Body),
+            Ok(read) => Ok((read.map_err(Trouble::Body)?, share)),
             Err(_) => Err(Refusal::Socket(SocketFault::Late).into()),
         }
     }
@@ -176,8 +177,8 @@ impl Asker<'_> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         let mut packets = text.split(BETWEEN);
         let packet = Connect::parse(packets.next().unwrap_or_default()).map_err(malformed)?;
-        if packets.any(|further| further.starts_with("40") || further.starts_with("41")) {
-            return Err(malformed(PacketFault::NotConnect)); // one judged CONNECT, and none behind it
+        if packets.any(|further| Packets::default().follow(further.as_bytes())) {
+            return Err(Box::new((Refusal::Socket(SocketFault::Again), None)));
         }
         let proxies = &self.way.running.settings.site.trusted_proxies;
         let visitor = Visitor {
@@ -188,7 +189,7 @@ impl Asker<'_> {
         };
         let law = socket::law(core, self.way.running);
         sockets::admit(&packet, &visitor, law, (&core.sockets, &core.ops))
-            .map_err(|refusal| Box::new((refusal, sockets::refusal_packet(refusal, packet.namespace))))
+            .map_err(|refusal| Box::new((refusal, sockets::refusal_packet(refusal))))
     }
 
     /// Opens a session at the Document Server.
@@ -231,9 +232,11 @@ impl Asker<'_> {
         let (permit, theirs) = using.pass_on(&self.knock)?;
         let mut prepared = handler::prepare(&self.way, parts, Hop::Ordinary)?;
         prepared.target = with_query(&prepared.target, |query| with_sid(query, &theirs))?;
-        let response =
-            handler::ask(self.connection, self.exchange, &self.way, prepared, permit, body).await?;
-        Ok(self.answered(sid, response))
+        let asked = handler::ask(self.connection, self.exchange, &self.way, prepared, permit, body).await;
+        if matches!(asked, Err(Trouble::Upstream(Fault::Body(BodyFault::Connect)))) {
+            self.connection.core.sockets.polls.end(sid); // it was cut off in the middle of what it said
+        }
+        Ok(self.answered(sid, asked?))
     }
 
     /// The Document Server's own answer. What it does not know any more is over here as well.

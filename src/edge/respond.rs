@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::body::Reply;
 use super::exchange::Exchange;
 use crate::rules::policy::Refusal;
+use crate::rules::socket::SocketFault;
 use crate::rules::table::RefusalShape;
 use crate::upstream::{BodyFault, Fault};
 
@@ -74,6 +75,9 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
         Trouble::Refused(refusal) => refused(refusal, asked, exchange),
         Trouble::Body(BodyFault::TooLarge) | Trouble::Upstream(Fault::Body(BodyFault::TooLarge)) => {
             refused(Refusal::BodyTooLarge, asked, exchange)
+        }
+        Trouble::Body(BodyFault::Connect) | Trouble::Upstream(Fault::Body(BodyFault::Connect)) => {
+            refused(Refusal::Socket(SocketFault::Again), asked, exchange)
         }
         Trouble::Body(BodyFault::Malformed) | Trouble::Upstream(Fault::Body(BodyFault::Malformed)) => {
             exchange.because(BodyFault::Malformed.to_string());

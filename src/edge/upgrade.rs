@@ -19,9 +19,11 @@ use super::respond::Trouble;
 use super::socket;
 use super::stream::ClientStream;
 use crate::live::Running;
+use crate::rules::follower::Follower;
 use crate::rules::headers::{self, Hop};
-use crate::rules::policy::Knock;
-use crate::sockets::{self, Call, Carried, End, Through, Turned, Until, Visitor};
+use crate::rules::policy::{Knock, Refusal};
+use crate::rules::socket::SocketFault;
+use crate::sockets::{self, Call, Carried, End, Start, Through, Turned, Until, Visitor};
 use crate::upstream::{AnswerBody, UpgradedStream};
 
 /// Whether the client asks for a WebSocket (RFC 6455 4.1).
@@ -62,11 +64,11 @@ pub fn gate(
         // In a box of its own, which is gone once the socket only has to be carried: its memory is what lasts.
         let opened =
             Box::pin(at_the_gate(core.clone(), exchange.clone(), on_client, (knocked, call), running)).await;
-        let Some((client, Through { server, early, session, .. })) = opened else { return };
+        let Some((client, Through { server, start, session, .. })) = opened else { return };
         let until = Until { idle: deadlines.socket, leave: core.closing() };
         let scratch = core.scratch.clone();
         drop(core);
-        let (carried, end) = sockets::splice(client, server, early, scratch, until).await;
+        let (carried, end) = sockets::splice(client, server, start, scratch, until).await;
         drop(session);
         tell(&exchange, carried, &end);
         drop(open);
@@ -116,6 +118,10 @@ fn tell(exchange: &Exchange, carried: Carried, end: &End) {
         End::Failed(error) => exchange.because(format!("the connection failed: {error}")),
         End::Idle => exchange.because("nothing moved for too long".into()),
         End::Left => exchange.because("the gateway left".into()),
+        End::Again => {
+            let refusal = Refusal::Socket(SocketFault::Again);
+            exchange.refused(refusal.reason(), refusal.to_string());
+        }
     }
 }
 
@@ -142,7 +148,8 @@ pub fn splice(
         let until = Until { idle: core.deadlines.socket, leave: core.closing() };
         let scratch = core.scratch.clone();
         drop(core);
-        let (carried, end) = sockets::splice(client, server, early, scratch, until).await;
+        let start = Start { client: Follower::changed(), gone_up: 0, early };
+        let (carried, end) = sockets::splice(client, server, start, scratch, until).await;
         over();
         tell(&exchange, carried, &end);
         drop(open);

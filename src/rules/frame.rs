@@ -33,7 +33,7 @@ impl Kind {
         })
     }
 
-    const fn code(self) -> u8 {
+    pub(super) const fn code(self) -> u8 {
         match self {
             Self::More => 0x0,
             Self::Text => 0x1,
@@ -140,108 +140,11 @@ impl Head {
 }
 
 /// Bytes of length behind the second byte.
-const fn extra(short: u8) -> usize {
+pub(super) const fn extra(short: u8) -> usize {
     match short {
         126 => 2,
         127 => 8,
         _ => 0,
-    }
-}
-
-/// Follows the frames of a stream without looking into them, in sixteen bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Follower {
-    /// Of the length that is being read, or of the payload that is still to come.
-    left: u64,
-    /// Where in a frame it is.
-    at: At,
-    /// Bytes of the mask that follow the length.
-    mask: u8,
-    /// The frame is a goodbye.
-    closing: bool,
-    /// A goodbye has gone by: nothing may follow it.
-    closed: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum At {
-    #[default]
-    Boundary,
-    Second,
-    Length(u8),
-    Mask,
-    Payload,
-}
-
-impl Follower {
-    /// Takes the next bytes of the stream. Whatever they are, it never fails: the two ends judge them.
-    pub fn follow(&mut self, mut bytes: &[u8]) {
-        while let Some((&first, rest)) = bytes.split_first() {
-            if self.at == At::Payload {
-                let here = usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                self.left -= here as u64;
-                bytes = bytes.get(here..).unwrap_or_default();
-                self.next();
-                continue;
-            }
-            self.head(first);
-            bytes = rest;
-        }
-    }
-
-    fn head(&mut self, byte: u8) {
-        match self.at {
-            At::Boundary => {
-                self.closing = byte & 0x0f == Kind::Close.code();
-                self.at = At::Second;
-            }
-            At::Second => {
-                self.mask = if byte & 0x80 == 0 { 0 } else { 4 };
-                let short = byte & 0x7f;
-                match extra(short) {
-                    0 => {
-                        self.left = u64::from(short);
-                        self.at = At::Mask;
-                    }
-                    bytes => {
-                        self.left = 0;
-                        self.at = At::Length(if bytes == 2 { 2 } else { 8 });
-                    }
-                }
-                self.next();
-            }
-            At::Length(more) => {
-                self.left = self.left << 8 | u64::from(byte);
-                self.at = if more == 1 { At::Mask } else { At::Length(more - 1) };
-                self.next();
-            }
-            At::Mask => {
-                self.mask -= 1;
-                self.next();
-            }
-            At::Payload => {}
-        }
-    }
-
-    /// Leaves what has nothing to come.
-    fn next(&mut self) {
-        if self.at == At::Mask && self.mask == 0 {
-            self.at = At::Payload;
-        }
-        if self.at == At::Payload && self.left == 0 {
-            self.at = At::Boundary;
-            self.closed |= self.closing;
-        }
-    }
-
-    /// Whether a frame may be put in here.
-    pub fn is_at_boundary(self) -> bool {
-        self.at == At::Boundary
-    }
-
-    /// Whether a goodbye has gone by.
-    pub fn is_closed(self) -> bool {
-        self.closed
     }
 }
 
@@ -255,6 +158,8 @@ pub struct First {
     raw: Vec<u8>,
     /// Where in `raw` the next frame begins.
     at: usize,
+    /// Where the message ends, once it is complete.
+    end: Option<usize>,
     /// Whether its first frame has been seen.
     begun: bool,
     controls: u8,
@@ -284,7 +189,8 @@ impl First {
         self.raw.len()
     }
 
-    /// Looks at what has come. To be called again after a ping.
+    /// Looks at what has come. To be called again after a ping. Once the message is complete, only control frames behind it are
+    /// looked for: a client that waits may still ask whether anybody is there, or leave.
     ///
     /// # Errors
     /// When it cannot become a message of at most `limit` bytes, frames and all.
@@ -295,19 +201,22 @@ impl First {
             let mask = head.mask.ok_or(FrameFault::Protocol)?;
             let payload = usize::try_from(head.payload).map_err(|_| FrameFault::TooLarge)?;
             let size = head.size.checked_add(payload).ok_or(FrameFault::TooLarge)?;
+            let behind = self.end.is_some();
             match (head.kind, self.begun) {
+                _ if behind => {}
                 (Kind::Binary, false) => return Err(FrameFault::NotText),
                 (Kind::More, false) | (Kind::Text | Kind::Binary, true) => return Err(FrameFault::Protocol),
                 _ => {}
             }
-            if self.at.checked_add(size).is_none_or(|end| end > limit) {
+            if !behind && self.at.checked_add(size).is_none_or(|end| end > limit) {
                 return Err(FrameFault::TooLarge);
             }
             let Some(frame) = rest.get(..size) else { return self.more(limit) };
             if !head.kind.is_control() {
                 self.begun = true;
                 self.at += size;
-                if head.last {
+                if head.last && !behind {
+                    self.end = Some(self.at);
                     return Ok(Step::Complete);
                 }
                 continue;
@@ -326,7 +235,7 @@ impl First {
     }
 
     fn more(&self, limit: usize) -> Result<Step, FrameFault> {
-        if self.raw.len() >= limit { Err(FrameFault::TooLarge) } else { Ok(Step::More) }
+        if self.end.is_none() && self.raw.len() >= limit { Err(FrameFault::TooLarge) } else { Ok(Step::More) }
     }
 
     /// What the message says, once it is complete.
@@ -334,8 +243,9 @@ impl First {
     /// # Errors
     /// When it is not UTF-8.
     pub fn text(&self) -> Result<String, FrameFault> {
-        let mut text = Vec::with_capacity(self.at);
-        let mut rest = self.raw.get(..self.at).unwrap_or_default();
+        let end = self.end.unwrap_or_default();
+        let mut text = Vec::with_capacity(end);
+        let mut rest = self.raw.get(..end).unwrap_or_default();
         while let Some(head) = Head::parse(rest)? {
             let end = usize::try_from(head.payload).ok().and_then(|payload| payload.checked_add(head.size));
             let (frame, next) = end.and_then(|end| rest.split_at_checked(end)).ok_or(FrameFault::Protocol)?;
@@ -349,13 +259,26 @@ impl First {
         String::from_utf8(text).map_err(|_| FrameFault::NotUtf8)
     }
 
-    /// The frames of the message and what came behind it, byte for byte.
+    /// How much more is held than the message.
+    pub fn behind(&self) -> usize {
+        self.end.map_or(0, |end| self.raw.len().saturating_sub(end))
+    }
+
+    /// The message and the whole frames behind it, byte for byte. What is left is the beginning of a frame.
+    pub fn take_frames(&mut self) -> Vec<u8> {
+        let rest = self.raw.split_off(self.at);
+        self.at = 0;
+        self.end = Some(0);
+        std::mem::replace(&mut self.raw, rest)
+    }
+
+    /// Everything that is held, byte for byte.
     pub fn into_frames(self) -> Vec<u8> {
         self.raw
     }
 }
 
-fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
+pub(super) fn unmask(bytes: &mut [u8], mask: [u8; 4]) {
     for (byte, key) in bytes.iter_mut().zip(mask.into_iter().cycle()) {
         *byte ^= key;
     }
@@ -406,6 +329,7 @@ pub fn goodbye(code: u16, why: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::follower::Follower;
 
     /// A frame of a client.
     fn masked(code: u8, last: bool, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
@@ -438,11 +362,6 @@ mod tests {
     }
 
     #[test]
-    fn the_follower_fits_into_sixteen_bytes() {
-        assert_eq!(size_of::<Follower>(), 16);
-    }
-
-    #[test]
     fn a_first_message_is_put_together_from_its_fragments_whatever_the_cuts() {
         let frames = [
             masked(0x9, true, b"are you there", [1, 2, 3, 4]),
@@ -464,6 +383,33 @@ mod tests {
             let kept = first.into_frames();
             assert_eq!(kept, rest[..kept.len()], "{cut}");
             assert!(kept.len() >= rest.len() - frames[6].len());
+        }
+    }
+
+    /// While the client waits for what becomes of its message, pings are answered and goodbyes heard, whatever else it says.
+    #[test]
+    fn control_frames_behind_the_message_are_taken_out() {
+        let message = masked(0x1, true, b"40{}", [1; 4]);
+        let event = masked(0x1, false, b"42[", [2; 4]);
+        let ping = masked(0x9, true, b"still there?", [3; 4]);
+        let large = masked(0x2, true, &[7; 2_000], [4; 4]);
+        let whole = [&message[..], &event, &ping, &large, &masked(0x8, true, b"", [0; 4])].concat();
+        for cut in message.len()..=whole.len() {
+            let (mut first, steps, fault) = feed(&[&whole[..cut]], 900);
+            assert_eq!((steps.last(), fault), (Some(&Step::Complete), None));
+            let mut seen = Vec::new();
+            let mut pieces = vec![&whole[cut..]];
+            while seen.last() != Some(&Step::Close) {
+                match first.step(900).unwrap() {
+                    Step::More => first.buffer().extend_from_slice(pieces.pop().unwrap()),
+                    step => seen.push(step),
+                }
+            }
+            assert_eq!(seen, [Step::Ping(b"still there?".to_vec()), Step::Close], "{cut}");
+            assert_eq!(first.text().unwrap(), "40{}");
+            assert_eq!(first.behind(), event.len() + large.len());
+            assert_eq!(first.take_frames(), [&message[..], &event, &large].concat());
+            assert_eq!(first.into_frames(), [0; 0]);
         }
     }
 
@@ -511,52 +457,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_every_length_are_said_and_followed() {
+    fn frames_of_every_length_are_said() {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 70_000] {
             let payload = vec![7; length];
             for frame in [say(Kind::Binary, &payload), say_masked(Kind::Text, &payload)] {
                 let head = Head::parse(&frame).unwrap().unwrap();
                 assert_eq!((head.payload, head.last), (length as u64, true));
                 assert_eq!(head.size + length, frame.len());
-                for cut in (0..frame.len().min(40)).chain([frame.len() - 1]) {
-                    let mut follower = Follower::default();
-                    follower.follow(&frame[..cut]);
-                    assert_eq!(follower.is_at_boundary(), cut == 0, "{length} {cut}");
-                    follower.follow(&frame[cut..]);
-                    assert!(follower.is_at_boundary() && !follower.is_closed());
-                }
             }
-        }
-    }
-
-    /// Against a second reading of the same stream: boundaries as the heads have them, in pieces of every size.
-    #[test]
-    fn the_follower_agrees_with_the_heads() {
-        let mut random = fastrand::Rng::with_seed(4);
-        for _ in 0..300 {
-            let mut stream = Vec::new();
-            let mut ends = vec![0];
-            for _ in 0..random.usize(1..20) {
-                let payload = vec![random.u8(..); random.choice([0, 3, 125, 126, 300, 66_000]).unwrap()];
-                let code = random.choice([0, 1, 2, 9, 10]).unwrap();
-                stream.extend(if random.bool() && payload.len() < 126 {
-                    let mut frame = say(Kind::Text, &payload);
-                    frame[0] = 0x80 | code;
-                    frame
-                } else {
-                    masked(code, random.bool(), &payload, [random.u8(..); 4])
-                });
-                ends.push(stream.len());
-            }
-            let (mut follower, mut at) = (Follower::default(), 0);
-            while at < stream.len() {
-                let to = (at + random.usize(1..70_000)).min(stream.len());
-                follower.follow(&stream[at..to]);
-                at = to;
-                assert_eq!(follower.is_at_boundary(), ends.contains(&at), "{at} of {ends:?}");
-            }
-            follower.follow(&say(Kind::Close, &goodbye(1001, "restart")));
-            assert!(follower.is_closed() && follower.is_at_boundary());
         }
     }
 
@@ -576,8 +484,7 @@ mod tests {
                     bytes[at] = random.u8(..);
                 }
             }
-            let mut follower = Follower::default();
-            follower.follow(&bytes);
+            Follower::granted().follow(&bytes).ok();
             let cut = random.usize(..=bytes.len());
             let (first, steps, fault) = feed(&[&bytes[..cut], &bytes[cut..]], 48);
             if steps.last() == Some(&Step::Complete) {

@@ -4,6 +4,7 @@ pub mod callback;
 pub mod carrier;
 pub mod class;
 pub mod client;
+pub mod follower;
 pub mod frame;
 pub mod headers;
 pub mod host;

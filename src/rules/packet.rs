@@ -29,8 +29,6 @@ pub enum Field<'p> {
 /// A `40…` packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect<'p> {
-    /// The namespace with its slash, where one is named.
-    pub namespace: Option<&'p str>,
     session: Field<'p>,
     token: Field<'p>,
     open: Field<'p>,
@@ -74,16 +72,15 @@ impl<'p> Connect<'p> {
     /// namespace and JSON; no client sends one, and none passes here.
     pub fn parse(packet: &'p str) -> Result<Self, PacketFault> {
         let rest = packet.strip_prefix("40").ok_or(PacketFault::NotConnect)?;
-        let (namespace, json) = if rest.starts_with('/') {
+        let json = if rest.starts_with('/') {
             let (namespace, json) = rest.split_once(',').unwrap_or((rest, ""));
-            // The Document Server knows the root alone. It refuses another one and keeps the connection, on which a second
-            // CONNECT would come that nobody has judged.
+            // The Document Server knows the root alone, and answers it without its name.
             if namespace != "/" {
                 return Err(PacketFault::Malformed);
             }
-            (None, json) // the root is answered without its name
+            json
         } else {
-            (None, rest)
+            rest
         };
         let (mut session, mut token, mut open) = (Field::Absent, Field::Absent, Field::Absent);
         if !json.is_empty() {
@@ -97,7 +94,7 @@ impl<'p> Connect<'p> {
                 open = Field::of(jwt_open)?;
             }
         }
-        Ok(Self { namespace, session, token, open })
+        Ok(Self { session, token, open })
     }
 
     /// The token that decides: `session`, else `token`.
@@ -127,11 +124,49 @@ impl<'p> Connect<'p> {
 
 /// The refusal that the editor understands (captures/browser/token-*-ws.jsonl): it shows its dialog for the code and does not try
 /// again. The words are those of the Document Server's library (jsonwebtoken 9.0.2), which only people read.
-pub fn not_authorized(namespace: Option<&str>, code: u16, description: &str) -> String {
+pub fn not_authorized(code: u16, description: &str) -> String {
     let data = json!({"message": "not authorized", "data": {"code": code, "description": format!("token:{description}")}});
-    match namespace {
-        Some(namespace) if namespace != "/" => format!("44{namespace},{data}"),
-        _ => format!("44{data}"),
+    format!("44{data}")
+}
+
+/// Whether a message is a CONNECT, by the byte that follows Engine.IO's `4`. socket.io-parser takes `Number` of that character,
+/// which is 0 for a space or any other blank as well, so only the digits from 1 on are other packets.
+pub const fn begins_connect(byte: u8) -> bool {
+    !matches!(byte, b'1'..=b'9')
+}
+
+/// Follows the packets of polling's bodies after the first one, for a CONNECT that nobody would judge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packets {
+    /// A packet begins.
+    #[default]
+    First,
+    /// It began with `4`.
+    Four,
+    /// Nothing more is to be seen in this packet.
+    Past,
+}
+
+/// Between packets of one body.
+pub const BETWEEN: u8 = 0x1e;
+
+impl Packets {
+    /// Takes the next bytes of a body; says whether one of its packets is a CONNECT.
+    pub fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((&first, rest)) = bytes.split_first() {
+            bytes = rest;
+            *self = match self {
+                _ if first == BETWEEN => Self::First,
+                Self::First if first == b'4' => Self::Four,
+                Self::Four if begins_connect(first) => return true,
+                _ => Self::Past,
+            };
+            if *self == Self::Past {
+                let next = bytes.iter().position(|byte| *byte == BETWEEN).unwrap_or(bytes.len());
+                bytes = bytes.get(next..).unwrap_or_default();
+            }
+        }
+        false
     }
 }
 
@@ -141,6 +176,9 @@ pub const EXPIRED: u16 = 4005;
 pub const REFUSED: u16 = 4006;
 /// A dialog that the connection is lost, and nothing else: the page does not try again by itself (protocol.md 11).
 pub const LOST: u16 = 4001;
+/// The document has another version: a page that opens it fetches a new configuration (`onRequestRefreshFile`); an editor that
+/// comes back tells its user to keep a copy of what was not saved, and to reload (protocol.md 11).
+pub const UPDATED: u16 = 4008;
 
 /// Code and words for a token that does not count.
 pub const fn words(fault: TokenFault) -> (u16, &'static str) {
@@ -403,12 +441,40 @@ mod tests {
             let (code, words) = words(fault);
             let expected: serde_json::Value =
                 serde_json::from_str(&format!(r#"{{"message":"not authorized","data":{data}}}"#)).unwrap();
-            for (namespace, start) in [(None, "44{"), (Some("/"), "44{"), (Some("/x"), "44/x,{")] {
-                let packet = not_authorized(namespace, code, words);
-                assert!(packet.starts_with(start), "{packet}");
-                let json = &packet[start.len() - 1..];
-                assert_eq!(serde_json::from_str::<serde_json::Value>(json).unwrap(), expected);
+            let packet = not_authorized(code, words);
+            let json = packet.strip_prefix("44").unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(json).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_connect_in_a_later_body_is_seen_whatever_the_cuts() {
+        let table = [
+            ("42[\"message\",{}]", false),
+            ("3\u{1e}42[]\u{1e}1", false),
+            ("", false),
+            ("4", false),
+            ("4\u{1e}0", false),
+            ("b40AAAA\u{1e}451-[{}]\u{1e}bAAAA", false),
+            ("42[\"40{}\"]", false),
+            ("41", false),
+            ("40", true),
+            ("40{\"token\":\"x\"}", true),
+            ("40/ns,{}", true),
+            ("4 {}", true),
+            ("4\u{a0}{}", true),
+            ("41\u{1e}40{}", true),
+            ("\u{1e}\u{1e}40", true),
+            ("451-[{}]\u{1e}bAAAA\u{1e}3\u{1e}40{}\u{1e}42[]", true),
+        ];
+        for (body, is_connect) in table {
+            for cut in 0..=body.len() {
+                let mut packets = Packets::default();
+                let (a, b) = body.as_bytes().split_at(cut);
+                assert_eq!(packets.follow(a) || packets.follow(b), is_connect, "{body:?} {cut}");
             }
+            let mut packets = Packets::default();
+            assert_eq!(body.bytes().any(|byte| packets.follow(&[byte])), is_connect, "{body:?}");
         }
     }
 

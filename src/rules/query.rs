@@ -37,6 +37,11 @@ pub fn value<'q>(query: &'q str, name: &str) -> Result<Option<Cow<'q, str>>, Que
     }
 }
 
+/// Whether `query` says `name` at all, if only with nothing behind it.
+pub fn has(query: &str, name: &str) -> bool {
+    query.split('&').any(|pair| is_named(pair.split_once('=').map_or(pair, |(key, _)| key), name))
+}
+
 /// Whether `key` says `name`: as it is, encoded, or in a spelling that Express' `qs` folds into it (`name[]`, `name[0]`, `[name]`).
 fn is_named(key: &str, name: &str) -> bool {
     if key == name {

@@ -121,6 +121,7 @@ pub const REASONS: &[&str] = &[
     "packet_frame",
     "packet_not_connect",
     "packet_malformed",
+    "packet_connect_again",
     "misdirected_host",
     "body_too_large",
     "head_too_large",

@@ -42,6 +42,10 @@ impl<'q> Wish<'q> {
         if websocket != upgrade {
             return Err(SocketFault::Handshake);
         }
+        // JSONP: bodies that are forms, in which packets are spelled otherwise. No client of today asks for it.
+        if query::has(query, "j") {
+            return Err(SocketFault::Transport);
+        }
         if let Some(sid) = one("sid")? {
             let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
             if sid.len() > LONGEST_SID || !sid.bytes().all(plain) {
@@ -50,6 +54,10 @@ impl<'q> Wish<'q> {
             // As it stands in the query, so that exactly its value can be replaced.
             let raw =
                 query.split('&').find_map(|pair| pair.strip_prefix("sid=")).ok_or(SocketFault::Handshake)?;
+            // The revision decides how the packets of a change are read, also in the middle of a session.
+            if one("EIO")?.as_deref() != Some("4") {
+                return Err(SocketFault::Version);
+            }
             return match (websocket, raw == sid) {
                 (_, false) => Err(SocketFault::Handshake),
                 (true, true) => Ok(Self::Change(raw)),
@@ -106,13 +114,15 @@ pub enum SocketFault {
     Frame(FrameFault),
     /// What came is no CONNECT.
     Packet(PacketFault),
+    /// The client says CONNECT once more.
+    Again,
     /// The token is for another document.
     Key(&'static str),
 }
 
 impl SocketFault {
     /// One of each name.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Origin(OriginFault::Foreign),
         Self::Origin(OriginFault::Missing),
         Self::PollingOff,
@@ -126,6 +136,7 @@ impl SocketFault {
         Self::Frame(FrameFault::Protocol),
         Self::Packet(PacketFault::NotConnect),
         Self::Packet(PacketFault::Malformed),
+        Self::Again,
         Self::Key(""),
     ];
 
@@ -144,6 +155,7 @@ impl SocketFault {
             Self::Late => "packet_late",
             Self::Frame(_) => "packet_frame",
             Self::Packet(fault) => fault.reason(),
+            Self::Again => "packet_connect_again",
             Self::Key(_) => "key_mismatch",
         }
     }
@@ -165,7 +177,9 @@ impl SocketFault {
             Self::Method => (2, "Bad handshake method"),
             Self::Origin(_) | Self::Limit | Self::Key(_) => (4, "Forbidden"),
             Self::Version => (5, "Unsupported protocol version"),
-            Self::Handshake | Self::Late | Self::Frame(_) | Self::Packet(_) => (3, "Bad request"),
+            Self::Handshake | Self::Late | Self::Frame(_) | Self::Packet(_) | Self::Again => {
+                (3, "Bad request")
+            }
         };
         format!("{{\"code\":{code},\"message\":\"{message}\"}}")
     }
@@ -190,6 +204,7 @@ impl fmt::Display for SocketFault {
             Self::Late => "the socket's first packet did not come in time",
             Self::Frame(fault) => return fault.fmt(f),
             Self::Packet(fault) => return fault.fmt(f),
+            Self::Again => "the socket says CONNECT a second time; each token needs a socket of its own",
             Self::Key(which) => {
                 return write!(f, "{which} is not the key in the socket's path (sockets.key_binding)");
             }
@@ -210,7 +225,18 @@ mod tests {
         assert_eq!(get("EIO=4&transport=websocket&shardkey=k", true), Ok(Wish::WebSocket));
         assert_eq!(get("shardkey=k&EIO=4&transport=polling&t=x", false), Ok(Wish::Poll));
         assert_eq!(get("EIO=4&transport=polling&sid=a-_1", false), Ok(Wish::Again("a-_1")));
-        assert_eq!(post("transport=polling&sid=a"), Ok(Wish::Again("a")));
+        assert_eq!(post("EIO=4&transport=polling&sid=a"), Ok(Wish::Again("a")));
+        for query in ["transport=polling&sid=a", "EIO=3&transport=polling&sid=a"] {
+            assert_eq!(post(query), Err(SocketFault::Version), "{query}");
+        }
+        assert_eq!(get("transport=websocket&sid=a", true), Err(SocketFault::Version));
+        for query in [
+            "EIO=4&transport=polling&j=0",
+            "EIO=4&transport=polling&sid=a&j=",
+            "EIO=4&transport=polling&sid=a&%6a=1",
+        ] {
+            assert_eq!(get(query, false), Err(SocketFault::Transport), "{query}");
+        }
         assert_eq!(get("EIO=4&transport=websocket&sid=a", true), Ok(Wish::Change("a")));
         assert_eq!(get("EIO=4&transport=websocket&sid=", true), Ok(Wish::WebSocket));
         assert_eq!(post("EIO=4&transport=polling"), Err(SocketFault::Method));

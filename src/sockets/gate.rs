@@ -2,6 +2,7 @@
 //! dials. Whoever does not get through never costs the Document Server a byte (protocol.md 3.5, variant B).
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,9 +16,10 @@ use tokio::time::timeout;
 
 use super::budget::{FREE, MOST, Share};
 use super::registry::{Caps, Session};
-use super::{KeyBinding, Settings, Shared, sid};
+use super::{KeyBinding, Settings, Shared, Start, sid};
 use crate::ops::Ops;
 use crate::ops::log::Level;
+use crate::rules::follower::Follower;
 use crate::rules::frame::{self, First, FrameFault, Head, Kind, Step};
 use crate::rules::packet::{self, Connect, Opened};
 use crate::rules::policy::{Caller, Knock, Mode, Pass, Permit, Refusal, Rules};
@@ -87,8 +89,8 @@ pub struct Call {
 pub struct Through {
     /// The Document Server's end.
     pub server: TcpStream,
-    /// What is to be written first: to the server, to the client.
-    pub early: [Vec<u8>; 2],
+    /// Where its bytes stand: the first packet has gone up.
+    pub start: Start,
     /// Its place among the editors.
     pub session: Session,
     /// How often a connection was tried.
@@ -108,9 +110,6 @@ pub enum Turned {
     Leaving,
 }
 
-/// Why not, and the namespace that is to hear it.
-type Denied = Box<(Turned, Option<String>)>;
-
 impl From<FrameFault> for Turned {
     fn from(fault: FrameFault) -> Self {
         Self::Refused(Refusal::Socket(SocketFault::Frame(fault)))
@@ -129,84 +128,135 @@ pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
 ) -> Result<Through, Turned> {
-    let mut first = First::default();
-    first.buffer().extend_from_slice(&early);
+    let mut guest = Guest { client, first: First::default(), share: Share::new(&shared.budget) };
+    guest.first.buffer().extend_from_slice(&early);
     drop(early);
-    let arrived = timeout(law.patience, hear(client, &mut first, shared)).await;
-    let judged = match arrived {
-        Err(_) => Err(Box::new((Turned::Refused(Refusal::Socket(SocketFault::Late)), None))),
-        Ok(Err(turned)) => Err(Box::new((turned, None))),
-        Ok(Ok(())) => judge(&first, &visitor, law, (shared, ops)),
-    };
-    let opened = match judged {
-        Ok((pass, session)) => dial(&pass, visitor.knock, call).await.map(|dialled| (session, dialled)),
-        Err(told) => {
-            let (turned, namespace) = *told;
-            drop(first); // its share of the budget is free again: nothing of it may wait for a slow reader
-            tell(client, &turned, namespace.as_deref()).await;
-            return Err(turned);
-        }
-    };
-    match opened {
-        Ok((session, (server, behind, opened, tries))) => {
-            shared.learn(opened.pace);
-            session.join();
-            Ok(Through { server, early: [first.into_frames(), behind], session, tries })
-        }
-        Err(turned) => {
-            tell(client, &turned, None).await;
-            Err(turned)
-        }
+    let through = async {
+        let heard = timeout(law.patience, guest.hear(shared)).await;
+        heard.map_err(|_| Turned::Refused(Refusal::Socket(SocketFault::Late)))??;
+        let (pass, session) = judge(&guest.first, &visitor, law, (shared, ops))?;
+        let patience = call.patience;
+        let dialled = guest.attend(dial(&pass, visitor.knock, call)).await??;
+        let (opened, server, start) = guest.send(dialled, patience).await?;
+        shared.learn(opened.pace);
+        session.join();
+        Ok(Through { server: server.stream, start, session, tries: server.tries })
     }
+    .await;
+    if let Err(turned) = &through {
+        let Guest { client, first, share } = guest;
+        drop((first, share)); // nothing of it may wait for a slow reader
+        tell(client, turned).await;
+    }
+    through
 }
 
-/// Greets, and listens until the first message is there.
-async fn hear<C: AsyncRead + AsyncWrite + Unpin>(
-    client: &mut C,
-    first: &mut First,
-    shared: &Arc<Shared>,
-) -> Result<(), Turned> {
-    let greeting = packet::greeting(&sid().unwrap_or_default(), false, shared.pace());
-    say(client, Kind::Text, greeting.as_bytes()).await?;
-    let mut share = Share::new(&shared.budget);
-    loop {
-        match first.step(MOST)? {
-            Step::Complete => return Ok(()),
-            Step::Ping(said) => say(client, Kind::Pong, &said).await?,
-            Step::Close => {
-                say(client, Kind::Close, &[]).await.ok();
-                return Err(Turned::Gone);
+/// A client at the gate, and what it has said.
+struct Guest<'c, C> {
+    client: &'c mut C,
+    first: First,
+    share: Share,
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin> Guest<'_, C> {
+    /// Greets, and listens until the first message is there.
+    async fn hear(&mut self, shared: &Shared) -> Result<(), Turned> {
+        let greeting = packet::greeting(&sid().unwrap_or_default(), false, shared.pace());
+        say(self.client, Kind::Text, greeting.as_bytes()).await?;
+        while !self.answer().await? {
+            if !self.share.covers(self.first.held() + PIECE) {
+                return Err(Turned::Refused(Refusal::Socket(SocketFault::Limit)));
             }
-            Step::More => {
-                if !share.covers(first.held() + PIECE) {
-                    return Err(Turned::Refused(Refusal::Socket(SocketFault::Limit)));
-                }
-                let buffer = first.buffer();
-                // In exact steps, or whoever sends a megabyte slowly would hold two.
-                if buffer.capacity() - buffer.len() < PIECE {
-                    buffer.reserve_exact(if buffer.len() < FREE { PIECE } else { FREE });
-                }
-                match (&mut *client).take(PIECE as u64).read_buf(buffer).await {
-                    Ok(0) | Err(_) => return Err(Turned::Gone),
-                    Ok(_) => {}
+            self.read().await?;
+        }
+        Ok(())
+    }
+
+    /// Answers the control frames that have come; whether the first message ends in what has come.
+    async fn answer(&mut self) -> Result<bool, Turned> {
+        loop {
+            match self.first.step(MOST)? {
+                Step::More => return Ok(false),
+                Step::Complete => return Ok(true),
+                Step::Ping(said) => match timeout(GOODBYE, say(self.client, Kind::Pong, &said)).await {
+                    Ok(said) => said?,
+                    Err(_) => return Err(Turned::Gone), // it asks, and does not listen
+                },
+                Step::Close => {
+                    timeout(GOODBYE, say(self.client, Kind::Close, &[])).await.ok();
+                    return Err(Turned::Gone);
                 }
             }
         }
     }
+
+    async fn read(&mut self) -> Result<(), Turned> {
+        let buffer = self.first.buffer();
+        // In exact steps, or whoever sends a megabyte slowly would hold two.
+        if buffer.capacity() - buffer.len() < PIECE {
+            buffer.reserve_exact(if buffer.len() < FREE { PIECE } else { FREE });
+        }
+        match (&mut *self.client).take(PIECE as u64).read_buf(buffer).await {
+            Ok(0) | Err(_) => Err(Turned::Gone),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Waits for something on the client's behalf, as long as the client does: its pings are answered, and nothing goes on for a
+    /// client that has left.
+    async fn attend<T>(&mut self, awaited: impl Future<Output = T>) -> Result<T, Turned> {
+        let mut awaited = pin!(awaited);
+        loop {
+            self.answer().await?;
+            // No editor says more before it is answered; who does is not read any further than this.
+            let room = self.first.behind() + PIECE <= FREE && self.share.covers(self.first.held() + PIECE);
+            tokio::select! {
+                biased;
+                done = awaited.as_mut() => return Ok(done),
+                read = self.read(), if room => read?,
+            }
+        }
+    }
+
+    /// Sends what the client has said. Its share of the budget is taken until then.
+    async fn send(
+        &mut self,
+        (mut server, opened): (Dialled, Opened),
+        patience: Duration,
+    ) -> Result<(Opened, Dialled, Start), Turned> {
+        let frames = self.first.take_frames();
+        let mut follower = Follower::granted();
+        if follower.follow(&frames).is_err() {
+            return Err(Turned::Refused(Refusal::Socket(SocketFault::Again)));
+        }
+        let written = async {
+            server.stream.write_all(&frames).await?;
+            server.stream.flush().await
+        };
+        let unreachable = |why: String| Turned::Unreachable(format!("the Document Server {why}"));
+        match self.attend(timeout(patience, written)).await? {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(unreachable(format!("did not take the first packet: {error}"))),
+            Err(_) => return Err(unreachable("did not take the first packet in time".into())),
+        }
+        let gone_up = frames.len() as u64;
+        let rest = std::mem::take(&mut self.first).into_frames();
+        let early = [rest, std::mem::take(&mut server.behind)];
+        Ok((opened, server, Start { client: follower, gone_up, early }))
+    }
 }
 
-/// Judges the first packet. What is not let through comes with the namespace that it was meant for.
+/// Judges the first packet.
 fn judge(
     first: &First,
     visitor: &Visitor<'_>,
     law: Law<'_>,
     (shared, ops): (&Arc<Shared>, &Ops),
-) -> Result<(Pass, Session), Denied> {
-    let text = first.text().map_err(|fault| Box::new((Turned::from(fault), None)))?;
-    let malformed = |fault| Box::new((Turned::Refused(Refusal::Socket(SocketFault::Packet(fault))), None));
+) -> Result<(Pass, Session), Turned> {
+    let text = first.text()?;
+    let malformed = |fault| Turned::Refused(Refusal::Socket(SocketFault::Packet(fault)));
     let packet = Connect::parse(&text).map_err(malformed)?;
-    let admitted = admit(&packet, visitor, law, (shared, ops));
-    admitted.map_err(|refusal| Box::new((Turned::Refused(refusal), packet.namespace.map(str::to_owned))))
+    admit(&packet, visitor, law, (shared, ops)).map_err(Turned::Refused)
 }
 
 /// Judges a packet and gives the socket its place.
@@ -251,8 +301,16 @@ pub fn admit(
     Ok((pass, session))
 }
 
-/// Opens the socket at the Document Server and swallows its greeting: the stream, what came behind, the greeting, the tries.
-async fn dial(pass: &Pass, knock: &Knock, call: Call) -> Result<(TcpStream, Vec<u8>, Opened, u32), Turned> {
+/// A socket that the Document Server has opened.
+struct Dialled {
+    stream: TcpStream,
+    /// What came behind its greeting.
+    behind: Vec<u8>,
+    tries: u32,
+}
+
+/// Opens the socket at the Document Server and swallows its greeting.
+async fn dial(pass: &Pass, knock: &Knock, call: Call) -> Result<(Dialled, Opened), Turned> {
     let permit: Permit = pass.permit(knock).map_err(Turned::Refused)?;
     let Call { upstream, server, wait, patience, target, headers } = call;
     let question = Question { permit, method: Method::GET, target, headers, body: Outgoing::Empty, patience };
@@ -285,19 +343,21 @@ async fn dial(pass: &Pass, knock: &Knock, call: Call) -> Result<(TcpStream, Vec<
         }
     });
     match greeting.await {
-        Ok(Some((opened, end))) => Ok((stream, bytes.split_off(end), opened, answer.tries)),
+        Ok(Some((opened, end))) => {
+            Ok((Dialled { stream, behind: bytes.split_off(end), tries: answer.tries }, opened))
+        }
         _ => Err(unreachable("did not open the socket with its greeting")),
     }
 }
 
 /// Tells the client in frames why it does not get through, and waits a little for it to hang up.
-async fn tell<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C, turned: &Turned, namespace: Option<&str>) {
+async fn tell<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C, turned: &Turned) {
     let (packet, code) = match turned {
         Turned::Gone => return,
         Turned::Leaving => (None, 1001),
         Turned::Unreachable(_) => (None, TRY_LATER),
         Turned::Refused(Refusal::Socket(SocketFault::Frame(fault))) => (None, fault.code()),
-        Turned::Refused(refusal) => (refusal_packet(*refusal, namespace), POLICY),
+        Turned::Refused(refusal) => (refusal_packet(*refusal), POLICY),
     };
     let say_all = async {
         if let Some(packet) = packet {
@@ -317,12 +377,12 @@ async fn tell<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C, turned: &Turned
 
 /// Says goodbye to a socket that is still at the gate when the gateway leaves.
 pub async fn leave<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C) {
-    let goodbye = tell(client, &Turned::Leaving, None);
+    let goodbye = tell(client, &Turned::Leaving);
     timeout(LEAVE, goodbye).await.ok();
 }
 
 /// The packet that says a refusal so that the editor understands it; `None` for what no editor does.
-pub fn refusal_packet(refusal: Refusal, namespace: Option<&str>) -> Option<String> {
+pub fn refusal_packet(refusal: Refusal) -> Option<String> {
     let (code, words) = match refusal {
         Refusal::Token { fault, .. } => packet::words(fault),
         Refusal::Objected(objection) => (packet::REFUSED, objection.reason()),
@@ -330,7 +390,7 @@ pub fn refusal_packet(refusal: Refusal, namespace: Option<&str>) -> Option<Strin
         Refusal::Socket(SocketFault::Limit) => (packet::LOST, "too many sockets"),
         _ => return None,
     };
-    Some(packet::not_authorized(namespace, code, words))
+    Some(packet::not_authorized(code, words))
 }
 
 async fn say<C: AsyncWrite + Unpin>(client: &mut C, kind: Kind, payload: &[u8]) -> Result<(), Turned> {

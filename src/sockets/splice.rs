@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::rules::frame::{self, Follower, Kind};
+use crate::rules::follower::{Again, Follower};
+use crate::rules::frame::{self, Kind};
 
 /// Two TLS records: the 1.5 MB messages of a large paste go in few steps, and a socket whose reader stalls holds at most this, what
 /// TLS holds ([`HELD_BY_TLS`]) and its own 12 KB: 64 KiB in all.
@@ -64,6 +65,19 @@ pub enum End {
     Idle,
     /// The gateway left, and said so.
     Left,
+    /// The client said CONNECT again, which nobody would have judged.
+    Again,
+}
+
+/// What was there before.
+#[derive(Debug)]
+pub struct Start {
+    /// Where the client's frames stand.
+    pub client: Follower,
+    /// How many of its bytes have gone up already.
+    pub gone_up: u64,
+    /// What came and is still to be written: from the client, from the server.
+    pub early: [Vec<u8>; 2],
 }
 
 /// When a socket ends although neither side wants it to.
@@ -75,13 +89,13 @@ pub struct Until<L> {
     pub leave: L,
 }
 
-/// Carries bytes both ways until both sides have ended. `early` are bytes that came before: from the client, from the server.
+/// Carries bytes both ways until both sides have ended.
 ///
 /// Returns what was carried, and how it ended.
 pub async fn splice<C, S, L>(
     client: C,
     server: S,
-    early: [Vec<u8>; 2],
+    start: Start,
     scratch: Scratch,
     until: Until<L>,
 ) -> (Carried, End)
@@ -90,8 +104,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     L: Future<Output = ()>,
 {
-    let [from_client, from_server] = early;
-    let mut pair = Pair { client, server, up: Way::new(from_client), down: Way::new(from_server), scratch };
+    let [from_client, from_server] = start.early;
+    let up = Way::new(start.client, start.gone_up, from_client);
+    let down = Way::new(Follower::default(), 0, from_server);
+    let mut pair = Pair { client, server, up, down, scratch };
     let end = pair.run(until).await;
     (Carried { up: pair.up.bytes, down: pair.down.bytes }, end)
 }
@@ -116,12 +132,20 @@ where
         loop {
             tokio::select! {
                 biased;
-                moved = poll_fn(|cx| self.poll(cx, true)) => return match moved {
-                    Ok(()) => self.finish().await,
-                    Err(error) => End::Failed(error),
-                },
+                moved = poll_fn(|cx| self.poll(cx, true)) => {
+                    let end = match moved {
+                        Ok(()) if self.up.again => End::Again,
+                        Ok(()) => self.finish().await,
+                        Err(error) => End::Failed(error),
+                    };
+                    if self.up.again {
+                        Box::pin(self.part(POLICY, "")).await;
+                        return End::Again;
+                    }
+                    return end;
+                }
                 () = leave.as_mut() => {
-                    Box::pin(self.leave()).await;
+                    Box::pin(self.part(GOING_AWAY, "restarting")).await;
                     return End::Left;
                 }
                 () = timer.as_mut() => match self.late_at(idle) {
@@ -152,20 +176,20 @@ where
         }
     }
 
-    /// Says goodbye to both sides: 1001, on the boundary of a frame, so that an editor sees a close and not a broken message.
-    async fn leave(&mut self) {
+    /// Says goodbye to both sides, on the boundary of a frame, so that an editor sees a close and not a broken message.
+    async fn part(&mut self, code: u16, why: &str) {
         let to_boundary = poll_fn(|cx| {
             let polled = self.down.poll_boundary(cx, &mut self.server, &mut self.client, &self.scratch)?;
             polled.map(Ok::<_, io::Error>)
         });
         if matches!(timeout(TO_BOUNDARY, to_boundary).await, Ok(Ok(()))) && !self.down.frames.is_closed() {
-            let goodbye = frame::say(Kind::Close, &frame::goodbye(GOING_AWAY, "restarting"));
+            let goodbye = frame::say(Kind::Close, &frame::goodbye(code, why));
             timeout(GOODBYE, say_last(&mut self.client, &goodbye)).await.ok();
         }
         // Every client of this core hears it before any server does: there may be thousands, and half a second.
         tokio::task::yield_now().await;
         if self.up.kept.is_empty() && self.up.frames.is_at_boundary() && !self.up.frames.is_closed() {
-            let goodbye = frame::say_masked(Kind::Close, &frame::goodbye(GOING_AWAY, ""));
+            let goodbye = frame::say_masked(Kind::Close, &frame::goodbye(code, ""));
             timeout(LINGER, say_last(&mut self.server, &goodbye)).await.ok();
         }
         timeout(LINGER, async {
@@ -188,8 +212,9 @@ where
     }
 }
 
-/// The close code of a server that goes away (RFC 6455 7.4.1).
+/// The close codes of who goes away, and of who does not want to go on (RFC 6455 7.4.1).
 const GOING_AWAY: u16 = 1001;
+const POLICY: u16 = 1008;
 
 async fn say_last<T: AsyncWrite + Unpin>(to: &mut T, frame: &[u8]) -> io::Result<()> {
     to.write_all(frame).await?;
@@ -208,6 +233,8 @@ struct Way {
     ended: bool,
     /// And the sink has been told.
     over: bool,
+    /// The source says CONNECT again: nothing more is read from it.
+    again: bool,
     bytes: u64,
     /// Where in a frame the last byte read stands.
     frames: Follower,
@@ -216,18 +243,33 @@ struct Way {
 }
 
 impl Way {
-    fn new(early: Vec<u8>) -> Self {
-        let mut frames = Follower::default();
-        frames.follow(&early);
-        Self {
+    fn new(frames: Follower, gone: u64, early: Vec<u8>) -> Self {
+        let mut way = Self {
             frames,
             moved: Instant::now(),
-            bytes: early.len() as u64,
-            kept: early,
+            bytes: gone,
+            kept: Vec::new(),
             written: 0,
             unflushed: false,
             ended: false,
             over: false,
+            again: false,
+        };
+        let allowed = way.follow(&early);
+        way.kept = early;
+        way.kept.truncate(allowed);
+        way.bytes += allowed as u64;
+        way
+    }
+
+    /// How many of these bytes may go on.
+    fn follow(&mut self, bytes: &[u8]) -> usize {
+        match self.frames.follow(bytes) {
+            Ok(()) => bytes.len(),
+            Err(Again(before)) => {
+                self.again = true;
+                before
+            }
         }
     }
 
@@ -248,6 +290,9 @@ impl Way {
             }
             if self.write_kept(cx, to)?.is_pending() {
                 return Ok(Poll::Pending);
+            }
+            if self.again {
+                return Ok(Poll::Ready(()));
             }
             if self.ended {
                 if Pin::new(&mut *to).poll_shutdown(cx).is_pending() {
@@ -304,21 +349,20 @@ impl Way {
         cx: &mut Context<'_>,
         to: &mut T,
     ) -> io::Result<Poll<()>> {
-        while self.written < self.kept.len() {
-            match Pin::new(&mut *to).poll_write(cx, &self.kept[self.written..])? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => {
-                    self.written += n;
-                    self.unflushed = true;
-                    self.moved = Instant::now();
-                }
-                Poll::Pending => return Ok(Poll::Pending),
-            }
+        if self.kept.is_empty() {
+            return Ok(Poll::Ready(()));
         }
-        if !self.kept.is_empty() {
-            self.kept = Vec::new(); // given back, not cleared: most sockets never need it again
-            self.written = 0;
+        let given = give(cx, to, self.kept.get(self.written..).unwrap_or_default())?;
+        if given > 0 {
+            self.written += given;
+            self.unflushed = true;
+            self.moved = Instant::now();
         }
+        if self.written < self.kept.len() {
+            return Ok(Poll::Pending);
+        }
+        self.kept = Vec::new(); // given back, not cleared: most sockets never need it again
+        self.written = 0;
         Ok(Poll::Ready(()))
     }
 
@@ -339,28 +383,37 @@ impl Way {
         if Pin::new(from).poll_read(cx, &mut buffer)?.is_pending() {
             return Ok(Poll::Pending);
         }
-        let mut bytes = buffer.filled();
+        let bytes = buffer.filled();
         if bytes.is_empty() {
             self.ended = true;
+            return Ok(Poll::Ready(()));
         }
-        self.frames.follow(bytes);
+        let bytes = bytes.get(..self.follow(bytes)).unwrap_or_default();
         self.moved = Instant::now();
         self.bytes += bytes.len() as u64;
-        while !bytes.is_empty() {
-            match Pin::new(&mut *to).poll_write(cx, bytes)? {
-                Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(n) => {
-                    bytes = &bytes[n..];
-                    self.unflushed = true;
-                }
-                Poll::Pending => {
-                    self.kept.extend_from_slice(bytes);
-                    return Ok(Poll::Pending);
-                }
+        let given = give(cx, to, bytes)?;
+        self.unflushed |= given > 0;
+        match bytes.get(given..) {
+            None | Some([]) => Ok(Poll::Ready(())),
+            Some(rest) => {
+                self.kept.extend_from_slice(rest);
+                Ok(Poll::Pending)
             }
         }
-        Ok(Poll::Ready(()))
     }
+}
+
+/// Writes as much as the sink takes now; says how much that was.
+fn give<T: AsyncWrite + Unpin>(cx: &mut Context<'_>, to: &mut T, bytes: &[u8]) -> io::Result<usize> {
+    let mut given = 0;
+    while let Some(rest) = bytes.get(given..).filter(|rest| !rest.is_empty()) {
+        match Pin::new(&mut *to).poll_write(cx, rest)? {
+            Poll::Ready(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(n) => given += n,
+            Poll::Pending => break,
+        }
+    }
+    Ok(given)
 }
 
 #[cfg(test)]
@@ -373,8 +426,57 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
     }
 
+    /// The same, and pauses cost no time.
+    fn hurried<T>(future: impl Future<Output = T>) -> T {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap().block_on(future)
+    }
+
     fn forever() -> Until<std::future::Pending<()>> {
         Until { idle: Duration::from_secs(75), leave: std::future::pending() }
+    }
+
+    fn start(early: [Vec<u8>; 2]) -> Start {
+        Start { client: Follower::default(), gone_up: 0, early }
+    }
+
+    /// A second CONNECT, however it is cut: what came before it goes up, nothing of it does, and both sides are told on the
+    /// boundary of a frame. Cut within its frame, the head of that has gone up, and the server's side just ends.
+    #[test]
+    fn a_second_connect_ends_the_socket() {
+        let connect = frame::say_masked(Kind::Text, b"40{\"token\":\"first\"}");
+        let event = frame::say_masked(Kind::Text, b"41"); // the Document Server would take another one after this
+        let again = frame::say_masked(Kind::Text, b"40{\"token\":\"second\"}");
+        let all = [&event[..], &again, &event].concat();
+        for cut in 0..all.len() {
+            hurried(async {
+                let (client, mut browser) = duplex(1000);
+                let (server, mut documents) = duplex(1000);
+                let start =
+                    Start { client: Follower::granted(), gone_up: 0, early: [connect.clone(), Vec::new()] };
+                let talk = async {
+                    browser.write_all(&all[..cut]).await.unwrap();
+                    tokio::task::yield_now().await;
+                    browser.write_all(&all[cut..]).await.unwrap();
+                    let (mut up, mut down) = (Vec::new(), Vec::new());
+                    let (_, heard) =
+                        tokio::join!(documents.read_to_end(&mut up), browser.read_to_end(&mut down));
+                    heard.unwrap();
+                    (up, down)
+                };
+                let ((_, ended), (up, down)) =
+                    tokio::join!(splice(client, server, start, Scratch::default(), forever()), talk);
+                assert!(matches!(ended, End::Again), "{cut}: {ended:?}");
+                assert_eq!(down, frame::say(Kind::Close, &frame::goodbye(POLICY, "")), "{cut}");
+                let before = [&connect[..], &event].concat();
+                let goodbye = frame::say_masked(Kind::Close, &frame::goodbye(POLICY, ""));
+                let rest = up.strip_prefix(&before[..]).unwrap();
+                assert!(rest == goodbye || rest == &again[..rest.len()] && rest.len() < 8, "{cut}: {rest:?}");
+                if cut <= event.len() {
+                    assert_eq!(rest, goodbye, "{cut}");
+                }
+            });
+        }
     }
 
     #[test]
@@ -384,7 +486,7 @@ mod tests {
             let (server, mut documents) = duplex(700);
             let up: Vec<u8> = (0..200_000u32).map(|n| n as u8).collect();
             let down: Vec<u8> = (0..150_000u32).map(|n| (n * 7) as u8).collect();
-            let early = [b"hello ".to_vec(), b"welcome ".to_vec()];
+            let start = start([b"hello ".to_vec(), b"welcome ".to_vec()]);
             let talk = async {
                 let (mut browser_read, mut browser_write) = tokio::io::split(&mut browser);
                 let (mut documents_read, mut documents_write) = tokio::io::split(&mut documents);
@@ -404,7 +506,7 @@ mod tests {
                 (got_up, got_down)
             };
             let ((carried, ended), (got_up, got_down)) =
-                tokio::join!(splice(client, server, early, Scratch::default(), forever()), talk);
+                tokio::join!(splice(client, server, start, Scratch::default(), forever()), talk);
             assert!(matches!(ended, End::Closed));
             assert_eq!(got_up, [b"hello ".as_slice(), &up].concat());
             assert_eq!(got_down, [b"welcome ".as_slice(), &down].concat());
@@ -427,7 +529,7 @@ mod tests {
                 }
             };
             tokio::select! {
-                _ = splice(client, server, [Vec::new(), Vec::new()], Scratch::default(), forever()) => panic!("ended"),
+                _ = splice(client, server, start([Vec::new(), Vec::new()]), Scratch::default(), forever()) => panic!("ended"),
                 () = flood => {}
             }
             let mut byte = [0];

@@ -25,6 +25,8 @@ pub enum BodyFault {
     Malformed,
     /// The client went away.
     Gone,
+    /// It says CONNECT where nobody would judge it.
+    Connect,
 }
 
 impl fmt::Display for BodyFault {
@@ -34,6 +36,7 @@ impl fmt::Display for BodyFault {
             Self::Stalled => "the client stopped sending its body",
             Self::Malformed => "the chunks of the body cannot be read",
             Self::Gone => "the client went away while sending its body",
+            Self::Connect => "the body says CONNECT a second time",
         })
     }
 }

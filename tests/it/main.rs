@@ -25,6 +25,7 @@ mod restart;
 mod rig;
 mod socket_io;
 mod sockets;
+mod sockets_again;
 mod sockets_gate;
 mod sockets_life;
 mod streaming;

@@ -249,6 +249,8 @@ async fn who_reads_slowly_holds_the_other_side_back() {
             if floods {
                 return std::future::pending::<()>().await;
             }
+            // The head of a frame that never ends.
+            stream.write_all(&[0x82, 0xff, 0, 0, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
             loop {
                 let n = stream.write(&[7; 65536]).await.unwrap();
                 written.fetch_add(n as u64, Ordering::Relaxed);

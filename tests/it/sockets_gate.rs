@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
+use hyper::body::Bytes;
 use rapidpm_gateway::rules::frame::{Kind, goodbye, say, say_masked};
 use serde_json::{Value, json};
 use standin::{clock, token};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::editor::{Editor, PATH};
@@ -317,4 +318,57 @@ async fn both_tokens_are_bound_and_their_secret_is_counted() {
     assert!(editor.next().await.unwrap().starts_with("44"));
     untouched(&rig);
     wire::metric_becomes(rig.admin, "gateway_tokens_total{secret=\"current\"}", 1.0).await;
+}
+
+/// A Document Server that takes connections and never answers an upgrade.
+async fn silent() -> std::net::SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = vec![0; 4096];
+                let n = stream.read(&mut head).await.unwrap_or(0);
+                if head[..n].starts_with(b"GET /healthcheck") {
+                    return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").await.ok();
+                }
+                while stream.read(&mut head).await.ok()? > 0 {}
+                Some(())
+            });
+        }
+    });
+    address
+}
+
+/// Large first packets are paid for until the Document Server has them: 150 clients at a time once held 100 MB while it was
+/// dialled. And who waits is looked after: pings are answered, and whoever leaves is gone at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_the_document_server_is_paid_for_and_looked_after() {
+    let rig = Rig::with(Setup { upstream: Some(silent().await), ..Setup::default() }).await;
+    let large =
+        format!("40{}", json!({"token": signed(&open("demo")), "data": {"padding": "x".repeat(1_000_000)}}));
+    for _ in 0..2 {
+        let knock = async || {
+            let mut editor = Editor::connect(rig.https).await;
+            // The refusal may come before everything is sent.
+            editor.0.send(Message::text(large.clone())).await.ok();
+            editor.0.send(Message::Ping(Bytes::from_static(b"still there?"))).await.ok();
+            loop {
+                match wire::soon("a pong or a refusal", editor.0.next()).await {
+                    Some(Ok(Message::Pong(_))) => return Some(editor),
+                    Some(Ok(Message::Text(text))) => assert!(text.contains("too many sockets"), "{text}"),
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) | None => return None,
+                }
+            }
+        };
+        let knocked = futures_util::future::join_all((0..40).map(|_| knock())).await;
+        let waiting: Vec<Editor> = knocked.into_iter().flatten().collect();
+        // 32 MiB, and the 64 KiB that each has for nothing.
+        assert!((30..=36).contains(&waiting.len()), "{} wait at a time", waiting.len());
+        drop(waiting);
+        wire::metric_becomes(rig.admin, "gateway_sockets", 0.0).await;
+    }
+    let left = rig.log.wait_for(|line| line["why"].as_str().is_some_and(|why| why.contains("left"))).await;
+    assert_eq!(left["route"], "socket");
 }
