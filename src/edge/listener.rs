@@ -18,6 +18,7 @@ use tokio::time::sleep;
 use crate::live::Live;
 use crate::ops::Ops;
 use crate::ops::log::Level;
+use crate::rules::client::household;
 
 /// Connections the kernel holds while the acceptor is busy or restarting. Linux caps it at `somaxconn` (4096).
 const BACKLOG: i32 = 4096;
@@ -152,6 +153,7 @@ impl Census {
         let limits = running.settings.limits;
         // A load balancer is one address and many clients.
         let is_proxy = running.settings.site.trusted_proxies.iter().any(|network| network.contains(&address));
+        let address = household(address);
         let mut addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_address = addresses.entry(address).or_insert(0);
         if self.1.load(Ordering::Relaxed) >= limits.connections

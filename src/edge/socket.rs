@@ -49,7 +49,8 @@ pub async fn answer(
     let knock = policy::knock(way.matched, &parts.method)?;
     let uri = way.uri;
     let wish = Wish::of(&parts.method, uri.query(), upgrade).map_err(Refusal::Socket)?;
-    if wish != Wish::WebSocket && !way.running.settings.sockets.polling {
+    // Switched off, nobody begins any more; a session that polls goes on, for a reload never touches an open one.
+    if wish == Wish::Poll && !way.running.settings.sockets.polling {
         return Err(Refusal::Socket(SocketFault::PollingOff).into());
     }
     match wish {

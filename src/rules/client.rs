@@ -1,6 +1,6 @@
 //! Whose request it is: the address of the person behind it, seen through proxies only where an operator trusts them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::header::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -9,6 +9,14 @@ pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwar
 
 /// How many entries of a chain are read. Real chains have one to three; a long one is an attempt.
 const MOST_HOPS: usize = 16;
+
+/// Whom an address is counted as by every cap: of IPv6 the network that one household has (RFC 6177), or one client would be 2^64.
+pub fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
 
 /// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +70,16 @@ fn parse(hop: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_household_is_one_address_and_one_network() {
+        let of = |address: &str| household(address.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.7"), "192.0.2.7");
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7", "not all of IPv4");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+    }
 
     #[test]
     fn is_the_nearest_address_that_is_no_trusted_proxy() {

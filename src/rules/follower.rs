@@ -150,9 +150,9 @@ impl Follower {
         const TEXT: u8 = Kind::Text.code();
         const CLOSE: u8 = Kind::Close.code();
         self.frame = match code {
+            ..8 => Frame::Data,
             CLOSE => Frame::Close,
-            8.. => Frame::Control,
-            _ => Frame::Data,
+            _ => Frame::Control,
         };
         self.look = match (self.look, code) {
             (Look::Off, _) => Look::Off,

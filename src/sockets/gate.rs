@@ -296,7 +296,7 @@ pub fn admit(
     }
     let session = shared
         .registry
-        .enter(pass.key(), pass.editor.clone(), visitor.address, law.caps)
+        .enter(pass.document(), pass.editor.clone(), visitor.address, law.caps)
         .ok_or(Refusal::Socket(SocketFault::Limit))?;
     Ok((pass, session))
 }

@@ -5,7 +5,7 @@
 //! A client's requests come over whatever connection is free, so the table is shared by all cores.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::registry::Session;
 use super::sid;
+use crate::rules::client::household;
 use crate::rules::policy::{Knock, Pass, Permit, Refusal};
 use crate::rules::socket::SocketFault;
 
@@ -113,14 +114,6 @@ impl std::ops::Deref for Using {
 
     fn deref(&self) -> &Poll {
         &self.poll
-    }
-}
-
-/// Whom an address is counted as: of IPv6 the network that one household has (RFC 6177), or one client would be 2^64.
-fn household(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) >> 64 << 64).into(),
     }
 }
 

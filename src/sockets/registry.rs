@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ops::metrics::Metrics;
+use crate::rules::client::household;
 use crate::rules::policy::{Editor, EditorMode};
 
 /// Who comes back within this time has not left: the editor tries again every 2 s (default.json:502-505), and a proxy's or a
@@ -21,7 +22,7 @@ const MOST_GONE: usize = 1 << 16;
 pub struct Caps {
     /// Of one document: the Document Server sends every change to each of them.
     pub document: usize,
-    /// Of one client address.
+    /// Of one client address; of IPv6, one network.
     pub address: usize,
     /// In all.
     pub total: usize,
@@ -98,6 +99,7 @@ impl Registry {
         address: IpAddr,
         caps: Caps,
     ) -> Option<Session> {
+        let address = household(address);
         let mut inner = self.inner();
         let here = inner.documents.get(document).map_or(0, HashMap::len);
         let of_address = inner.addresses.get(&address).copied().unwrap_or(0);

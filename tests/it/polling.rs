@@ -214,6 +214,20 @@ async fn polling_can_be_switched_off() {
     assert!(editor.next().await.unwrap().starts_with("40{"));
 }
 
+/// Whoever polls already goes on: a reload never touches an open socket.
+#[tokio::test]
+async fn switching_polling_off_ends_no_session() {
+    let rig = Rig::start().await;
+    let (open, knocking) = (Poller::greeted(&rig).await, Poller::greeted(&rig).await);
+    assert_eq!(open.ask("POST", connect(&good())).await.text(), "ok");
+    rig.reload(|text| text.replace("[sockets]\n", "[sockets]\npolling = false\n"));
+    assert!(open.ask("GET", String::new()).await.text().starts_with("40{\"sid\""));
+    assert_eq!(open.ask("POST", "42[\"message\",{}]".into()).await.text(), "ok");
+    assert_eq!(knocking.ask("POST", connect(&good())).await.text(), "ok");
+    let new = Poller { rig: &rig, sid: String::new() }.ask("GET", String::new()).await;
+    assert_eq!((new.status, new.header("gateway-refusal")), (400, Some("polling_off")));
+}
+
 #[tokio::test]
 async fn large_bodies_stream_and_sessions_reconnect() {
     let rig = Rig::start().await;

@@ -113,6 +113,14 @@ impl Rig {
         }
     }
 
+    /// Changes gateway.toml and puts it in place, as a reload does.
+    pub fn reload(&self, change: impl FnOnce(String) -> String) {
+        let file = self.folder.path().join("gateway.toml");
+        std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
+        let loaded = config::load(&file, &env(), &Tickets::new().unwrap());
+        self.gateway.as_ref().unwrap().apply(loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot);
+    }
+
     /// Takes the gateway down as SIGTERM does, and waits until it is: its log is whole then.
     pub async fn stop(&mut self) {
         if let Some(gateway) = self.gateway.take() {

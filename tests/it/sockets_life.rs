@@ -117,14 +117,7 @@ async fn stopping_says_goodbye_on_the_boundary_of_a_frame() {
 async fn a_reload_touches_no_socket() {
     let (rig, integrator) = with(Setup::default()).await;
     let mut ann = Editor::join(rig.https, &integrator, "ann").await;
-    let tickets = rapidpm_gateway::tls::Tickets::new().unwrap();
-    let text = std::fs::read_to_string(rig.folder.path().join("gateway.toml"))
-        .unwrap()
-        .replace("[sockets]\n", "[sockets]\npolling = false\n");
-    std::fs::write(rig.folder.path().join("gateway.toml"), text).unwrap();
-    let loaded =
-        rapidpm_gateway::config::load(&rig.folder.path().join("gateway.toml"), &crate::rig::env(), &tickets);
-    rig.gateway.as_ref().unwrap().apply(loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot);
+    rig.reload(|text| text.replace("[sockets]\n", "[sockets]\npolling = false\n"));
     ann.write("still here: ").await;
     assert_eq!(rig.server.text("demo").unwrap(), "still here: Hello");
     sessions(&rig, 1, 0, 1).await;

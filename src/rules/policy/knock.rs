@@ -148,9 +148,10 @@ impl Knock {
 }
 
 impl Pass {
-    /// The document key in the path of the packet.
-    pub fn key(&self) -> &str {
-        &self.key
+    /// The document that the socket is for, as the Document Server reads it: `data.jwtOpen`'s, else the token's, else (a history
+    /// token names none) the path's. Sessions, caps and the locks of saves go by it; the path's key is a client's word.
+    pub fn document(&self) -> &str {
+        self.opens.as_deref().or(self.editor.document.as_deref()).unwrap_or(&self.key)
     }
 
     /// Leave to pass for a request of the same socket.
@@ -274,5 +275,12 @@ mod tests {
         assert_eq!(pass.other_key(Some("k2")), Some("shardkey"));
         let other = ask(&format!(r#"40{{"token":"{}"}}"#, sign(&open("k2"))), Mode::Enforce).unwrap();
         assert_eq!(other.other_key(Some("k1")), Some("document.key"));
+        assert_eq!((pass.document(), other.document()), ("k1", "k2"));
+        let (one, two) = (sign(&open("k1")), sign(&open("k3")));
+        let both =
+            ask(&format!(r#"40{{"token":"{one}","data":{{"jwtOpen":"{two}"}}}}"#), Mode::Enforce).unwrap();
+        assert_eq!(both.document(), "k3");
+        let history = sign(&json!({"key": "older", "version": 3, "url": "http://x/y"}));
+        assert_eq!(ask(&format!(r#"40{{"token":"{history}"}}"#), Mode::Enforce).unwrap().document(), "k1");
     }
 }
