@@ -25,7 +25,7 @@ use crate::rules::objection::{Ground, Objection};
 use crate::rules::policy::Refusal;
 use crate::rules::route::OwnPath;
 use crate::rules::table::{Carrier, Methods};
-use crate::rules::token::TokenFault;
+use crate::rules::token::{TokenFault, VerifyingKey};
 
 /// The Document Server waits two minutes for a document's head (default.json:544-550).
 const DOCUMENT: Duration = Duration::from_secs(125);
@@ -179,9 +179,9 @@ async fn saved(errand: &Errand<'_>, rest: &str) -> Result<Response<Reply>, Troub
     if !Methods::Read.allow(&parts.method) {
         return Err(Refusal::Method(Methods::Read).into());
     }
-    let secret = &running.settings.relay.secret;
+    let secrets = running.settings.tokens.keys.iter().map(VerifyingKey::secret);
     let query = parts.uri.query().unwrap_or_default();
-    let (id, role) = letter::open_link(rest, query, secret, SystemTime::now()).ok_or(Refusal::SavedLink)?;
+    let (id, role) = letter::open_link(rest, query, secrets, SystemTime::now()).ok_or(Refusal::SavedLink)?;
     // A link that holds and leads nowhere: the save was settled meanwhile.
     let (length, pieces) =
         fetch::read(&connection.core.relay.kept(id, role)).await.map_err(|_| Refusal::SavedLink)?;

@@ -140,13 +140,22 @@ fn statement(what: &str, expires: u64) -> String {
     format!("saved\n{what}\n{expires}")
 }
 
-/// Which document a link names, if it is ours and its time is not over.
-pub fn open_link(rest: &str, query: &str, secret: &Secret, now: SystemTime) -> Option<(Id, Role)> {
+/// Which document a link names, if it is ours and its time is not over. A link outlives a change of the secret that it
+/// was signed with, as long as that is still accepted.
+pub fn open_link<'s>(
+    rest: &str,
+    query: &str,
+    mut secrets: impl Iterator<Item = &'s Secret>,
+    now: SystemTime,
+) -> Option<(Id, Role)> {
     let (expires, signature) = query.strip_prefix("expires=")?.split_once("&signature=")?;
     let expires: u64 = expires.parse().ok()?;
-    let key = DecodingKey::from_secret(secret.expose());
-    let holds = crypto::verify(signature, statement(rest, expires).as_bytes(), &key, Algorithm::HS256);
-    if signature.is_empty() || !holds.unwrap_or(false) || seconds(now) >= expires {
+    let statement = statement(rest, expires);
+    let holds = |secret: &Secret| {
+        let key = DecodingKey::from_secret(secret.expose());
+        crypto::verify(signature, statement.as_bytes(), &key, Algorithm::HS256).unwrap_or(false)
+    };
+    if signature.is_empty() || !secrets.any(holds) || seconds(now) >= expires {
         return None;
     }
     let (id, role) = rest.split_once('/')?.0.split_once('-')?;
@@ -185,7 +194,8 @@ mod tests {
         let link = link("gate.example/x", Id(77), Role::Changes, "changes.zip", &secret(), now);
         let (rest, query) = link.split_once("/saved/").unwrap().1.split_once('?').unwrap();
         let open = |rest: &str, query: &str, after| {
-            open_link(rest, query, &secret(), now + Duration::from_secs(after))
+            let secrets = [Secret::new(b"a newer one".to_vec()), secret()];
+            open_link(rest, query, secrets.iter(), now + Duration::from_secs(after))
         };
         assert_eq!(open(rest, query, 899), Some((Id(77), Role::Changes)));
         assert_eq!(open(rest, query, 900), None);

@@ -59,12 +59,20 @@ impl Algorithm {
 }
 
 /// A secret, ready for checking signatures.
-pub struct VerifyingKey(DecodingKey);
+pub struct VerifyingKey {
+    key: DecodingKey,
+    secret: Secret,
+}
 
 impl VerifyingKey {
-    /// Takes a copy that is wiped on drop.
+    /// Takes copies that are wiped on drop.
     pub fn new(secret: &Secret) -> Self {
-        Self(DecodingKey::from_secret(secret.expose()))
+        Self { key: DecodingKey::from_secret(secret.expose()), secret: secret.clone() }
+    }
+
+    /// What it was made from: to be compared, and for what else is signed with it.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 }
 
@@ -230,7 +238,7 @@ impl Settings {
             return Err(TokenFault::Signature);
         }
         for (index, key) in self.keys.iter().enumerate() {
-            match crypto::verify(signature, signed.as_bytes(), &key.0, algorithm.of_library()) {
+            match crypto::verify(signature, signed.as_bytes(), &key.key, algorithm.of_library()) {
                 Ok(true) => return Ok(index),
                 Ok(false) => {}
                 Err(_) => return Err(TokenFault::Malformed), // the signature is not base64url
