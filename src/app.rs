@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,13 +17,13 @@ use crate::admin::{self, Admin};
 use crate::document;
 pub use crate::edge::Deadlines;
 use crate::edge::{self, Arrival, Census, Core, Door, Listener, Load, Seat, Stage};
-use crate::live::{Fixed, Live, Snapshot};
+use crate::live::{Ask, Asks, Cause, Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::{sockets, upstream};
+use crate::{reload, sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
@@ -32,6 +32,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// How long one document may be looked at. The slowest real one took 5 ms, 65,504 entries 0.3 s.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// Reloads that may be asked for at once; each reads what lies there, so more would bring nothing.
+const MOST_ASKS: usize = 16;
 
 /// Judges a saved document by its declared type. Time that ran out and a file that cannot be read speak against the
 /// gateway, not against the document: it passes.
@@ -112,6 +115,8 @@ pub struct Gateway {
     control: Option<Runtime>,
     relay: Arc<Relay>,
     writer: Option<Writer>,
+    asks: Asks,
+    asked: Option<mpsc::Receiver<Ask>>,
 }
 
 impl Gateway {
@@ -152,7 +157,10 @@ impl Gateway {
         })?;
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
+        let (asks, asked) = mpsc::channel(MOST_ASKS);
         let mut gateway = Self {
+            asks: asks.clone(),
+            asked: Some(asked),
             https: bound.https,
             http: bound.http,
             container: bound.container,
@@ -178,17 +186,30 @@ impl Gateway {
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, live.clone(), ops.clone(), left)?);
-        gateway.control = Some(serve_control(control, bound.admin, live, ops, sockets));
+        gateway.control = Some(serve_control(control, bound.admin, Admin { live, ops, asks }, sockets));
         Ok(gateway)
     }
 
-    /// Puts another configuration in place for every request that begins from now on.
-    pub fn apply(&self, snapshot: Snapshot) {
-        self.ops.log.apply(snapshot.log);
-        self.live.swap(snapshot);
-        if let Some(control) = &self.control {
-            watch_servers(control, &self.live, &self.ops);
-        }
+    /// Follows the configuration's file from now on: changes of it, signals ([`Gateway::reload`]) and `POST /reload` put
+    /// another configuration in place for every request that begins from then on. Once for each gateway.
+    pub fn follow(&mut self, file: reload::File) {
+        let (Some(control), Some(asked)) = (&self.control, self.asked.take()) else { return };
+        let (live, ops, runtime) = (self.live.clone(), self.ops.clone(), control.handle().clone());
+        let swap = {
+            let (live, ops) = (live.clone(), ops.clone());
+            move |snapshot: Snapshot| {
+                ops.log.apply(snapshot.log);
+                live.swap(snapshot);
+                watch_servers(&runtime, &live, &ops);
+            }
+        };
+        control.spawn(reload::follow(file, live, ops, asked, swap));
+    }
+
+    /// Asks for the configuration to be read again, without waiting for what comes of it.
+    pub fn reload(&self) {
+        // Full: whoever asked before is not served yet, and will read the same file.
+        self.asks.try_send(Ask { cause: Cause::Signal, answer: oneshot::channel().0 }).ok();
     }
 
     /// Lets requests finish, at most for the configured time, and takes the house down. Blocks.
@@ -288,13 +309,12 @@ fn control_runtime() -> io::Result<Runtime> {
 
 fn serve_control(
     runtime: Runtime,
-    admin: TcpListener,
-    live: Arc<Live>,
-    ops: Ops,
+    socket: TcpListener,
+    admin: Admin,
     sockets: Arc<sockets::Shared>,
 ) -> Runtime {
-    watch_servers(&runtime, &live, &ops);
-    let (metrics, patience) = (ops.metrics.clone(), Deadlines::default().packet);
+    watch_servers(runtime.handle(), &admin.live, &admin.ops);
+    let (metrics, patience) = (admin.ops.metrics.clone(), Deadlines::default().packet);
     runtime.spawn(async move {
         let mut next = Instant::now();
         loop {
@@ -305,12 +325,12 @@ fn serve_control(
             sockets.polls.settle(patience);
         }
     });
-    runtime.spawn(async move { admin::serve(admin, Admin { live, ops }).await });
+    runtime.spawn(async move { admin::serve(socket, admin).await });
     runtime
 }
 
 /// A probe for each server that has none yet. It ends by itself when its server is configured no more.
-fn watch_servers(runtime: &Runtime, live: &Arc<Live>, ops: &Ops) {
+fn watch_servers(runtime: &Handle, live: &Arc<Live>, ops: &Ops) {
     for server in live.load().servers.all() {
         if server.claim_probe() {
             let live: Weak<Live> = Arc::downgrade(live);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
@@ -22,6 +22,10 @@ use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
 use crate::{relay, sockets, state, tls, upstream};
+
+mod change;
+
+pub use change::{Ask, Asks, Cause, Complaint, Outcome, Verdict};
 
 /// The running configuration: what a reload may replace. Loaded once a request and used to its end.
 #[derive(Debug)]
@@ -62,6 +66,13 @@ impl Snapshot {
         });
         let others = others.collect();
         (own, others)
+    }
+
+    /// Keeps what only a restart can take up as it is in `running`: the directory of saves is
+    /// open, and so are listeners.
+    pub fn keep_fixed(&mut self, running: &Self) {
+        self.relay.saves.directory.clone_from(&running.relay.saves.directory);
+        self.site.relay.clone_from(&running.site.relay);
     }
 
     /// Which pages may open editor sockets: of `public_url`, where the editor's own page comes from, of the integrators,
@@ -193,24 +204,37 @@ impl House for Running {
     }
 }
 
-/// The place where the running snapshot hangs.
+/// The place where the running snapshot hangs, and what became of the last change of it.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Running>);
+pub struct Live {
+    running: ArcSwap<Running>,
+    outcome: ArcSwapOption<Outcome>,
+}
 
 impl Live {
     /// Hangs up the first snapshot.
     pub fn new(settings: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(Running::new(settings, None)))
+        Self { running: ArcSwap::from_pointee(Running::new(settings, None)), outcome: ArcSwapOption::empty() }
     }
 
     /// The snapshot of this moment. A request calls this once.
     pub fn load(&self) -> Arc<Running> {
-        self.0.load_full()
+        self.running.load_full()
     }
 
     /// Replaces the snapshot for every request that begins from now on. Returns what ran before.
     pub fn swap(&self, settings: Snapshot) -> Arc<Running> {
         let next = Running::new(settings, Some(&self.load().servers));
-        self.0.swap(Arc::new(next))
+        self.running.swap(Arc::new(next))
+    }
+
+    /// What became of the last change; `None` while what runs is what the gateway was started with.
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.outcome.load_full()
+    }
+
+    /// Keeps what became of a change.
+    pub fn ended(&self, outcome: Arc<Outcome>) {
+        self.outcome.store(Some(outcome));
     }
 }

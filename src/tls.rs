@@ -1,7 +1,9 @@
 //! Certificates and the TLS of the public listener: pairs are checked before they serve, and chosen by SNI.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +21,8 @@ pub struct Settings {
     pub server: Arc<ServerConfig>,
     /// The pairs behind it, in the order of the file; the first serves clients without SNI.
     pub certificates: Arc<Certificates>,
+    /// The oldest version that is spoken.
+    pub min: MinVersion,
 }
 
 /// `tls.min_version` of gateway.toml.
@@ -28,6 +32,16 @@ pub enum MinVersion {
     Tls12,
     /// TLS 1.3 alone.
     Tls13,
+}
+
+impl MinVersion {
+    /// As it is written in gateway.toml.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
 }
 
 /// Session tickets. Made once for the life of the process and kept across reloads: a reload that made new ones
@@ -65,7 +79,7 @@ impl Settings {
         // Two tickets a handshake (rustls' default) are one more than a browser uses; each costs an encryption
         // and 200 bytes on the wire.
         server.send_tls13_tickets = 1;
-        Ok(Self { server: Arc::new(server), certificates })
+        Ok(Self { server: Arc::new(server), certificates, min })
     }
 }
 
@@ -96,6 +110,31 @@ static TLS13_ALONE: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
 pub struct Pair {
     names: Vec<NamePattern>,
     key: Arc<CertifiedKey>,
+    validity: Validity,
+    files: Vec<PathBuf>,
+}
+
+/// From when until when a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// `notBefore`.
+    pub from: SystemTime,
+    /// `notAfter`.
+    pub until: SystemTime,
+}
+
+impl Validity {
+    /// Of a certificate; of an issuer that says nothing readable, there is none.
+    fn of(certificate: &[u8]) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        // What lies before 1970 is as good as 1970.
+        let time = |seconds: i64| UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        let validity = certificate.validity();
+        Some(Self {
+            from: time(validity.not_before.timestamp()),
+            until: time(validity.not_after.timestamp()),
+        })
+    }
 }
 
 /// Why a pair cannot serve.
@@ -139,11 +178,13 @@ impl Pair {
         if chain.is_empty() {
             return Err(PairFault::Chain("no CERTIFICATE block".into()));
         }
+        let validity = Validity::of(&chain[0])
+            .ok_or_else(|| PairFault::Chain("the first certificate cannot be read".into()))?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| PairFault::Key(e.to_string()))?;
         let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|e| PairFault::Key(e.to_string()))?;
         let key = CertifiedKey::new(chain, key);
         match key.keys_match() {
-            Ok(()) => Ok(Self { names, key: Arc::new(key) }),
+            Ok(()) => Ok(Self { names, key: Arc::new(key), validity, files: Vec::new() }),
             Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) => {
                 Err(PairFault::Mismatch)
             }
@@ -151,9 +192,34 @@ impl Pair {
         }
     }
 
+    /// The same, with the files that it was read from.
+    pub fn read_from(self, files: impl Into<Vec<PathBuf>>) -> Self {
+        Self { files: files.into(), ..self }
+    }
+
+    /// Where chain and key lie.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// The names it serves, as configured.
     pub fn names(&self) -> &[NamePattern] {
         &self.names
+    }
+
+    /// The first of its names: what metrics and logs call it. No two pairs share one.
+    pub fn label(&self) -> String {
+        self.names.first().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// From when until when its own certificate is good.
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The certificates, the server's own first.
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
     }
 
     fn serves(&self, host: &str) -> bool {

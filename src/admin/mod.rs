@@ -17,8 +17,10 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use crate::live::Live;
+use crate::live::{Asks, Live};
 use crate::ops::Ops;
+
+mod reload;
 
 /// Scrapers and people: more than this at once is a mistake.
 const CONNECTIONS: usize = 64;
@@ -32,6 +34,8 @@ pub struct Admin {
     pub live: Arc<Live>,
     /// Numbers.
     pub ops: Ops,
+    /// Where a reload is asked for.
+    pub asks: Asks,
 }
 
 /// Serves until it is dropped. Runs on the control runtime.
@@ -49,10 +53,8 @@ pub async fn serve(socket: std::net::TcpListener, admin: Admin) -> io::Result<()
         };
         let admin = admin.clone();
         tokio::spawn(async move {
-            let service = service_fn(|request| {
-                let answer = admin.answer(&request);
-                async move { Ok::<_, Infallible>(answer) }
-            });
+            let admin = &admin;
+            let service = service_fn(async |request| Ok::<_, Infallible>(admin.answer(&request).await));
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -64,7 +66,10 @@ pub async fn serve(socket: std::net::TcpListener, admin: Admin) -> io::Result<()
 }
 
 impl Admin {
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.uri().path() == "/reload" {
+            return reload::answer(&self.asks, request.method(), request.headers()).await;
+        }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".into());
         }
@@ -77,7 +82,7 @@ impl Admin {
             }
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "Here are /metrics, /livez and /readyz.\n".into()),
+            _ => text(StatusCode::NOT_FOUND, "Here are /metrics, /livez, /readyz and POST /reload.\n".into()),
         }
     }
 

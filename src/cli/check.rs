@@ -71,7 +71,8 @@ fn faulty_json(faults: &Faults) -> Value {
 }
 
 fn fine_json(path: &Path, loaded: &Loaded) -> Value {
-    json!({ "fine": true, "file": path, "faults": [], "warnings": list(&loaded.warnings), "files": loaded.files })
+    let named: Vec<&Path> = loaded.files.paths().filter(|file| *file != path).collect();
+    json!({ "fine": true, "file": path, "faults": [], "warnings": list(&loaded.warnings), "files": named })
 }
 
 /// What a configuration without faults would serve, in a few lines.

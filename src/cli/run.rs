@@ -1,7 +1,7 @@
 //! `run`: the gateway itself, from its configuration until somebody tells it to leave.
 
 use std::io::{self, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,14 +43,15 @@ fn failed(e: &dyn std::error::Error) -> ExitCode {
 
 fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
     let bound = Bound::new(&loaded.fixed)?;
-    let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, stdout())?;
+    let file = reload::File::new(path.to_owned(), env, tickets.clone(), &loaded);
+    let mut gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, stdout())?;
     for warning in &loaded.warnings {
         gateway.ops.log.event(Level::Warn, "configuration", &warning.to_string(), &[]);
     }
     say_where(&gateway);
-    let file = reload::File { path: PathBuf::from(path), env, tickets: tickets.clone(), fixed: loaded.fixed };
+    gateway.follow(file);
     // Only signals are waited for here; cores and control have their own threads.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(signals(&gateway, &file))?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(signals(&gateway))?;
     gateway.stop();
     Ok(())
 }
@@ -73,7 +74,7 @@ fn say_where(gateway: &Gateway) {
     );
 }
 
-async fn signals(gateway: &Gateway, file: &reload::File) -> io::Result<()> {
+async fn signals(gateway: &Gateway) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -81,9 +82,7 @@ async fn signals(gateway: &Gateway, file: &reload::File) -> io::Result<()> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => if let Some(snapshot) = file.reload(&gateway.ops.log) {
-                gateway.apply(snapshot);
-            },
+            _ = hangup.recv() => gateway.reload(),
         }
     }
 }

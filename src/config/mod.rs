@@ -4,8 +4,11 @@
 //! is wrong on that way is noted in `fault` and reported together; a file with a single fault yields no snapshot.
 
 mod build;
+mod describe;
+mod diff;
 mod env;
 mod fault;
+mod files;
 mod raw;
 mod read;
 mod schema;
@@ -20,15 +23,20 @@ mod weak;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use toml::de::DeTable;
 
+pub use describe::{FIXED, changes};
+pub use diff::Change;
 pub use env::Env;
 pub use fault::{Fault, Faults, Severity};
+pub use files::Files;
 pub use secret::without_newline;
 pub use source::Place;
 
 use crate::{live, tls};
+use build::{Around, Built};
 use fault::Report;
 use source::Source;
 
@@ -37,9 +45,6 @@ pub const USUAL: [&str; 2] = ["gateway.toml", "/etc/rapidpm-gateway/gateway.toml
 
 /// Names the file to everything that starts the gateway, below `--config`.
 pub const VARIABLE: &str = "RAPIDPM_GATEWAY_CONFIG";
-
-/// Larger files are no configuration. The shipped one has 12 KB.
-const LARGEST: u64 = 1 << 20;
 
 /// A configuration that was read, checked and put together.
 #[derive(Debug)]
@@ -50,8 +55,9 @@ pub struct Loaded {
     pub fixed: live::Fixed,
     /// What should be looked at, in the order of the file.
     pub warnings: Vec<Fault>,
-    /// Every file it names: certificates, keys, secrets. A change of one of them is a change of the configuration.
-    pub files: Vec<PathBuf>,
+    /// Itself and every file it names: certificates, keys, secrets. A change of one of them is a change of the
+    /// configuration.
+    pub files: Files,
 }
 
 /// The configuration that is meant: `--config`, else `RAPIDPM_GATEWAY_CONFIG`, else the first of the usual places
@@ -79,51 +85,55 @@ fn find_among(named: Option<&Path>, env: &Env, usual: &[PathBuf]) -> Result<Path
     Err(Faults::of_file(Path::new(""), message))
 }
 
-/// Reads a configuration and everything it names. Start and reload both come through here.
+/// Reads a configuration and everything it names.
 ///
 /// # Errors
 /// With everything that is wrong, not the first thing only.
 pub fn load(path: &Path, env: &Env, tickets: &tls::Tickets) -> Result<Loaded, Faults> {
-    let text = read_text(path)?;
-    parse(path, text, env, tickets)
+    build_from(path, env, tickets, &mut Files::default())
 }
 
-fn read_text(path: &Path) -> Result<String, Faults> {
+/// The same from files that have been read before; those that have not are read now and kept in `files`. Start, reload
+/// and what a reload takes up of changed files all come through here.
+///
+/// # Errors
+/// As [`load`].
+pub fn build_from(
+    path: &Path,
+    env: &Env,
+    tickets: &tls::Tickets,
+    files: &mut Files,
+) -> Result<Loaded, Faults> {
+    let text = read_text(path, files)?;
+    let around = Around { env, now: SystemTime::now(), tickets, files };
+    let (Built { snapshot, fixed }, warnings) = parse(path, text, around)?;
+    Ok(Loaded { snapshot, fixed, warnings, files: files.clone() })
+}
+
+fn read_text(path: &Path, files: &mut Files) -> Result<String, Faults> {
     let cannot = |why: String| Faults::of_file(path, format!("cannot be read: {why}"));
-    let about = std::fs::metadata(path).map_err(|e| cannot(build::why(&e)))?;
-    if !about.is_file() {
-        return Err(cannot("it is not a file".into()));
-    }
-    if about.len() > LARGEST {
-        return Err(cannot(format!("it has {} bytes; a configuration has less than {LARGEST}", about.len())));
-    }
-    let bytes = std::fs::read(path).map_err(|e| cannot(build::why(&e)))?;
-    String::from_utf8(bytes).map_err(|e| {
+    let bytes = files.read(path).map_err(cannot)?;
+    String::from_utf8(bytes.expose().to_vec()).map_err(|e| {
         let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
         let line = before.iter().filter(|b| **b == b'\n').count() + 1;
         cannot(format!("line {line} is not UTF-8"))
     })
 }
 
-fn parse(path: &Path, text: String, env: &Env, tickets: &tls::Tickets) -> Result<Loaded, Faults> {
+fn parse(path: &Path, text: String, around: Around<'_>) -> Result<(Built, Vec<Fault>), Faults> {
     let parsed = text.clone();
     let (table, errors) = DeTable::parse_recoverable(&parsed);
     let mut source = Source::new(path, text, table.get_ref());
     let mut report = Report::default();
-    if errors.is_empty() {
-        let file: raw::File = read::section(table.get_ref(), &mut report);
-        let built = build::build(file, path, env, tickets, &mut report);
-        let warnings = report.finish(&source)?;
-        let Some(build::Built { snapshot, fixed, files }) = built else {
-            // Whoever builds nothing has said why; this is for the case that somebody forgets.
-            return Err(Faults::of_file(
-                path,
-                "cannot be used, and the gateway does not know why; please report this",
-            ));
-        };
-        return Ok(Loaded { snapshot, fixed, warnings, files });
+    if !errors.is_empty() {
+        return Err(not_toml(&mut source, table.get_ref(), &errors, report));
     }
-    Err(not_toml(&mut source, table.get_ref(), &errors, report))
+    let file: raw::File = read::section(table.get_ref(), &mut report);
+    let built = build::build(file, path, around, &mut report);
+    let warnings = report.finish(&source)?;
+    // Whoever builds nothing has said why; this is for the case that somebody forgets.
+    let why = "cannot be used, and the gateway does not know why; please report this";
+    built.map(|built| (built, warnings)).ok_or_else(|| Faults::of_file(path, why))
 }
 
 /// What the parser says, in words for somebody who does not write parsers.

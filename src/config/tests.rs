@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
+mod unwise;
+
 /// A secret that would be good enough, and that must never be seen again.
-const MARKER: &str = "MARKER-7f1d0c9be2-must-never-be-seen";
+const MARKER: &str = "MARKER-7f1d0c9be2-4a6f93d1e8c05b7724-must-never-be-seen";
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config").join(name)
@@ -24,6 +26,10 @@ impl Bench {
         let bench = Self { folder: tempfile::tempdir().unwrap(), tickets: tls::Tickets::new().unwrap() };
         bench.pair("onlyoffice.rapidpm.uk", &["onlyoffice.rapidpm.uk"]);
         bench.pair("other", &["other.example", "*.wild.example"]);
+        let date = rcgen::date_time_ymd;
+        bench.pair_from("ended", date(2019, 1, 1), date(2020, 1, 1), false);
+        bench.pair_from("coming", date(2090, 1, 1), date(2091, 1, 1), false);
+        bench.pair_from("alone", date(2019, 1, 1), date(2091, 1, 1), true);
         bench.put("secret", &format!("{MARKER}\n"), 0o600);
         bench.put("open-secret", MARKER, 0o644);
         bench.put("empty", "\n", 0o600);
@@ -327,8 +333,9 @@ fn everything_is_taken_over_as_written() {
     assert_eq!(saves.directory, bench.folder.path().join("spool"));
     assert_eq!((saves.max_document, saves.max_size), (1 << 30, 1_000_000_000_000));
     let named: Vec<_> =
-        files.iter().map(|file| file.strip_prefix(bench.folder.path()).unwrap().to_str().unwrap()).collect();
+        files.paths().map(|file| file.strip_prefix(bench.folder.path()).unwrap().to_str().unwrap()).collect();
     let expected = [
+        "gateway.toml",
         "secret",
         "certs/other.pem",
         "certs/onlyoffice.rapidpm.uk.pem",
@@ -393,9 +400,9 @@ fn what_is_no_readable_file_is_said_in_one_line() {
     fs::write(at("huge.toml"), vec![b'#'; 1 << 21]).unwrap();
     for (name, expected) in [
         ("nowhere.toml", "cannot be read: there is no such file"),
-        ("certs", "cannot be read: it is not a file"),
+        ("certs", "cannot be read: it is a folder"),
         ("latin1.toml", "cannot be read: line 2 is not UTF-8"),
-        ("huge.toml", "cannot be read: it has 2097152 bytes; a configuration has less than 1048576"),
+        ("huge.toml", "cannot be read: it has 2097152 bytes; 1048576 is the limit"),
     ] {
         let faults = load(&at(name), &bench.env(), &bench.tickets).unwrap_err();
         assert_eq!(faults.to_string(), format!("{}: {expected}", at(name).display()));

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::configured::{ConfigMetrics, SECRETS};
 use super::saves::{SaveMetrics, recorder};
 use crate::rules::objection::Ground;
 use crate::rules::refusal::REASONS;
@@ -12,12 +13,13 @@ use crate::rules::route::Route;
 
 /// Handles of every series.
 pub struct Metrics {
-    recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     requests: Vec<[Counter; CLASSES.len()]>,
     refusals: Vec<(&'static str, Counter)>,
     objections: Vec<(&'static str, Counter)>,
     tokens: [Counter; SECRETS.len()],
+    /// The configuration, and what is configured.
+    pub config: ConfigMetrics,
     /// Callbacks and saves.
     pub saves: SaveMetrics,
     /// Connections that are open now.
@@ -45,19 +47,6 @@ impl fmt::Debug for Metrics {
         f.write_str("Metrics")
     }
 }
-
-/// Which secret signed a token: at most one present and eight previous ones are configured (config/build/jwt.rs).
-const SECRETS: [&str; 9] = [
-    "current",
-    "previous-1",
-    "previous-2",
-    "previous-3",
-    "previous-4",
-    "previous-5",
-    "previous-6",
-    "previous-7",
-    "previous-8",
-];
 
 /// First digits of status codes.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -118,6 +107,7 @@ impl Metrics {
             counter("onlyoffice_session_events_total", help, &[("event", event)])
         };
         Self {
+            config: ConfigMetrics::new(&recorder),
             saves,
             requests,
             refusals,
@@ -140,7 +130,6 @@ impl Metrics {
                 "Connections ended because what came was not acceptable HTTP (431, 414, 400).",
                 &[],
             ),
-            recorder,
             handle,
         }
     }
@@ -171,19 +160,13 @@ impl Metrics {
     pub fn token(&self, secret: usize) {
         if let Some(counter) = self.tokens.get(secret) {
             counter.increment(1);
+            self.config.used(secret);
         }
     }
 
-    /// What the probe saw of a server. Asked only when it changes, so the handle is not kept.
+    /// What the probe saw of a server.
     pub fn upstream_up(&self, server: &str, up: bool) {
-        let name = "gateway_upstream_up";
-        self.recorder.describe_gauge(
-            name.into(),
-            None,
-            "Whether a Document Server's /healthcheck says true.".into(),
-        );
-        let key = Key::from_parts(name, vec![Label::new("server", server.to_owned())]);
-        self.recorder.register_gauge(&key, &METADATA).set(f64::from(u8::from(up)));
+        self.config.upstream.set(server, f64::from(u8::from(up)));
     }
 
     /// Sorts samples of histograms in; called every few seconds.
@@ -193,7 +176,9 @@ impl Metrics {
 
     /// Everything, as Prometheus reads it.
     pub fn render(&self) -> String {
-        self.handle.render()
+        let mut text = self.handle.render();
+        self.config.render(&mut text);
+        text
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub mod configured;
 pub mod log;
 pub mod metrics;
 pub mod saves;

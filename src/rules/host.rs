@@ -79,6 +79,16 @@ pub enum NamePattern {
     Wildcard(String),
 }
 
+impl fmt::Display for NamePattern {
+    /// As it is written in gateway.toml, in lower case.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
 impl NamePattern {
     /// Reads a name of `[[tls.certificates]] names`.
     pub fn parse(text: &str) -> Result<Self, HostFault> {

@@ -21,6 +21,7 @@ mod readme;
 mod relay;
 mod relay_crash;
 mod relay_door;
+mod reload;
 mod restart;
 mod rig;
 mod socket_io;

@@ -220,7 +220,8 @@ async fn switching_polling_off_ends_no_session() {
     let rig = Rig::start().await;
     let (open, knocking) = (Poller::greeted(&rig).await, Poller::greeted(&rig).await);
     assert_eq!(open.ask("POST", connect(&good())).await.text(), "ok");
-    rig.reload(|text| text.replace("[sockets]\n", "[sockets]\npolling = false\n"));
+    rig.edit("[sockets]\n", "[sockets]\npolling = false\n");
+    rig.reload().await;
     assert!(open.ask("GET", String::new()).await.text().starts_with("40{\"sid\""));
     assert_eq!(open.ask("POST", "42[\"message\",{}]".into()).await.text(), "ok");
     assert_eq!(knocking.ask("POST", connect(&good())).await.text(), "ok");

@@ -14,6 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rapidpm_gateway::app::{Bound, Deadlines, Gateway};
 use rapidpm_gateway::config::{self, Env};
+use rapidpm_gateway::reload;
 use rapidpm_gateway::tls::Tickets;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
@@ -60,6 +61,8 @@ pub struct Setup {
     pub upstream: Option<SocketAddr>,
     /// How long clients may be slow.
     pub deadlines: Deadlines,
+    /// Whether changed files are taken up by themselves: not where a test asks for it, and wants to hear what came of it.
+    pub watch: bool,
 }
 
 impl Default for Setup {
@@ -74,6 +77,7 @@ impl Default for Setup {
             server: Options::default(),
             upstream: None,
             deadlines: Deadlines::default(),
+            watch: false,
         }
     }
 }
@@ -96,12 +100,15 @@ impl Rig {
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, toml(&setup, setup.upstream.unwrap_or(server.address()), folder.path()))
             .unwrap();
-        let loaded =
-            config::load(&file, &env(), &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
+        let tickets = Tickets::new().unwrap();
+        let loaded = config::load(&file, &env(), &tickets).unwrap_or_else(|faults| panic!("{faults}"));
         let bound = Bound::new(&loaded.fixed).unwrap();
         let log = LogLines::default();
-        let gateway =
+        let followed = reload::File::new(file, env(), tickets, &loaded);
+        let followed = if setup.watch { followed } else { followed.only_when_asked() };
+        let mut gateway =
             Gateway::start_with(loaded.snapshot, &loaded.fixed, bound, log.clone(), setup.deadlines).unwrap();
+        gateway.follow(followed);
         Self {
             https: gateway.https[0],
             http: gateway.http[0],
@@ -111,14 +118,6 @@ impl Rig {
             folder,
             log,
         }
-    }
-
-    /// Changes gateway.toml and puts it in place, as a reload does.
-    pub fn reload(&self, change: impl FnOnce(String) -> String) {
-        let file = self.folder.path().join("gateway.toml");
-        std::fs::write(&file, change(std::fs::read_to_string(&file).unwrap())).unwrap();
-        let loaded = config::load(&file, &env(), &Tickets::new().unwrap());
-        self.gateway.as_ref().unwrap().apply(loaded.unwrap_or_else(|faults| panic!("{faults}")).snapshot);
     }
 
     /// Takes the gateway down as SIGTERM does, and waits until it is: its log is whole then.
@@ -150,6 +149,23 @@ impl Rig {
         sender
     }
 
+    /// Where its gateway.toml lies.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("gateway.toml")
+    }
+
+    /// Changes a piece of gateway.toml, as editors do: written beside it and renamed over it.
+    pub fn edit(&self, piece: &str, with: &str) {
+        let text = std::fs::read_to_string(self.file()).unwrap();
+        assert!(text.contains(piece), "{piece:?} is not in {text}");
+        put(&self.file(), &text.replacen(piece, with, 1));
+    }
+
+    /// `POST /reload`: what came of it.
+    pub async fn reload(&self) -> Value {
+        ask_to_reload(self.admin).await
+    }
+
     /// One GET over a connection of its own.
     pub async fn get(&self, target: &str) -> Got {
         let request = Request::get(target).header("host", "localhost").body(Full::default()).unwrap();
@@ -169,6 +185,35 @@ impl Drop for Rig {
             std::thread::spawn(|| gateway.stop()).join().unwrap();
         }
     }
+}
+
+/// Puts a file in its place in one step.
+pub fn put(file: &Path, text: &str) {
+    let beside = file.with_extension("new");
+    std::fs::write(&beside, text).unwrap();
+    if let Ok(about) = std::fs::metadata(file) {
+        std::fs::set_permissions(&beside, about.permissions()).unwrap();
+    }
+    std::fs::rename(beside, file).unwrap();
+}
+
+/// `POST /reload` of any gateway: what came of it.
+pub async fn ask_to_reload(admin: SocketAddr) -> Value {
+    let request = Request::post("/reload").body(Full::default()).unwrap();
+    let got = ask_admin(admin, request).await;
+    assert!(matches!(got.status, 200 | 422), "{got:?}");
+    let outcome: Value = serde_json::from_slice(&got.body).unwrap();
+    assert_eq!(outcome["result"], if got.status == 200 { "applied" } else { "refused" });
+    outcome
+}
+
+/// One request to the admin listener.
+pub async fn ask_admin(admin: SocketAddr, mut request: Request<Full<Bytes>>) -> Got {
+    let stream = TcpStream::connect(admin).await.unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    request.headers_mut().insert("host", admin.to_string().parse().unwrap());
+    Got::from(sender.send_request(request).await.unwrap()).await
 }
 
 /// An answer with its body read.

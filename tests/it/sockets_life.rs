@@ -117,7 +117,9 @@ async fn stopping_says_goodbye_on_the_boundary_of_a_frame() {
 async fn a_reload_touches_no_socket() {
     let (rig, integrator) = with(Setup::default()).await;
     let mut ann = Editor::join(rig.https, &integrator, "ann").await;
-    rig.reload(|text| text.replace("[sockets]\n", "[sockets]\npolling = false\n"));
+    rig.edit("[sockets]\n", "[sockets]\npolling = false\n");
+    let outcome = rig.reload().await;
+    assert_eq!(outcome["changes"], serde_json::json!(["`sockets.polling` was true, is false"]));
     ann.write("still here: ").await;
     assert_eq!(rig.server.text("demo").unwrap(), "still here: Hello");
     sessions(&rig, 1, 0, 1).await;

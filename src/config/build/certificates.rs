@@ -1,6 +1,7 @@
 //! `[tls]`: certificates that are read, matched with their keys, and compared with the names they shall serve.
 
 use std::net::Ipv6Addr;
+use std::time::Duration;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
@@ -15,7 +16,7 @@ use crate::config::raw;
 use crate::config::read::shown;
 use crate::live::Fixed;
 use crate::rules::host::NamePattern;
-use crate::tls::{Certificates, MinVersion, Pair, PairFault, Settings, Tickets};
+use crate::tls::{Certificates, MinVersion, Pair, PairFault, Settings, Tickets, Validity};
 
 /// TLS of the public listener; `None` after a fault, `Some(None)` when there is no listener for it.
 pub fn build(
@@ -52,6 +53,8 @@ fn pair(entry: &Spanned<raw::Certificate>, context: &mut Context<'_>) -> Option<
     let raw = entry.get_ref();
     context.require("[[tls.certificates]]", &["names", "chain", "key"], &raw.written, entry.span());
     let names = raw.names.as_ref().and_then(|names| patterns(names, context));
+    let files = [&raw.chain, &raw.key];
+    let files: Vec<_> = files.into_iter().flatten().map(|file| context.path(file.get_ref())).collect();
     let chain = raw.chain.as_ref().and_then(|chain| {
         let path = context.path(chain.get_ref());
         context.read("tls.certificates.chain", &path, chain.span())
@@ -67,7 +70,48 @@ fn pair(entry: &Spanned<raw::Certificate>, context: &mut Context<'_>) -> Option<
     });
     let (names, chain, key) = (names?, chain?, key?);
     report_not_in(&chain, raw.names.as_ref(), context);
-    Pair::from_pem(names, &chain, &key).map_err(|fault| report_pair(raw, &fault, context)).ok()
+    let pair = Pair::from_pem(names, &chain, &key).map_err(|fault| report_pair(raw, &fault, context)).ok()?;
+    report_times(raw, &pair, context);
+    report_incomplete(raw, &pair, context);
+    Some(pair.read_from(files))
+}
+
+/// Warns about a certificate whose time is over, nearly over, or has not come.
+fn report_times(raw: &raw::Certificate, pair: &Pair, context: &mut Context<'_>) {
+    /// Renewal is tried again for weeks before a certificate of 90 days ends; certificates of six days (Let's Encrypt) are
+    /// renewed with a third of their time left. Whoever is beyond both has an automation that does not run.
+    const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+    let Some(chain) = &raw.chain else { return };
+    let Validity { from, until } = pair.validity();
+    let lifetime = until.duration_since(from).unwrap_or_default();
+    let date = |time| humantime::format_rfc3339_seconds(time);
+    let said = match until.duration_since(context.now) {
+        Err(_) => Some(format!("ended at {}; browsers refuse it", date(until))),
+        Ok(_) if from > context.now => Some(format!(
+            "is not valid before {}; browsers refuse it until then. Is the clock right?",
+            date(from)
+        )),
+        Ok(left) if left < SOON.min(lifetime / 3) => {
+            Some(format!("ends at {}; is its renewal still running?", date(until)))
+        }
+        Ok(_) => None,
+    };
+    if let Some(said) = said {
+        context.report.warn(chain.span(), format!("`tls.certificates.chain`: the certificate {said}"));
+    }
+}
+
+/// Warns about a certificate that comes without the one that signed it: `cert.pem` instead of `fullchain.pem`. Browsers that
+/// have met its issuer elsewhere accept it, the Document Server and RapidPM do not.
+fn report_incomplete(raw: &raw::Certificate, pair: &Pair, context: &mut Context<'_>) {
+    let [leaf] = pair.chain() else { return };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(leaf) else { return };
+    let is_its_own_issuer = parsed.issuer().as_raw() == parsed.subject().as_raw();
+    if let Some(chain) = raw.chain.as_ref().filter(|_| !is_its_own_issuer) {
+        let message = "`tls.certificates.chain`: only the server's own certificate is in it; without its issuer's (certbot: \
+                       fullchain.pem) many programs refuse it";
+        context.report.warn(chain.span(), message);
+    }
 }
 
 fn report_pair(raw: &raw::Certificate, fault: &PairFault, context: &mut Context<'_>) {

@@ -4,16 +4,14 @@ use std::io::{self, ErrorKind};
 use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use toml::Spanned;
 
 use crate::config::env::Env;
 use crate::config::fault::Report;
+use crate::config::files::Files;
 use crate::config::values::Prefix;
-
-/// Keys, certificates and secrets are small; whoever names a disk by mistake is told so.
-const LARGEST_FILE: u64 = 1 << 20;
 
 /// What is written, else the default.
 pub fn value<T: Copy>(written: Option<&Spanned<T>>, default: T) -> T {
@@ -26,19 +24,22 @@ pub struct Context<'a> {
     pub report: &'a mut Report,
     /// Variables.
     pub env: &'a Env,
+    /// When it is: certificates have their time.
+    pub now: SystemTime,
     folder: PathBuf,
-    files: Vec<PathBuf>,
+    files: &'a mut Files,
 }
 
 impl<'a> Context<'a> {
     /// Nothing read so far.
-    pub fn new(report: &'a mut Report, env: &'a Env, folder: PathBuf) -> Self {
-        Self { report, env, folder, files: Vec::new() }
-    }
-
-    /// Every file that was named, each once.
-    pub fn take_files(&mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.files)
+    pub fn new(
+        report: &'a mut Report,
+        env: &'a Env,
+        now: SystemTime,
+        folder: PathBuf,
+        files: &'a mut Files,
+    ) -> Self {
+        Self { report, env, now, folder, files }
     }
 
     /// A path of the file: relative to the file's folder, not to wherever the gateway was started.
@@ -48,27 +49,38 @@ impl<'a> Context<'a> {
 
     /// Reads a small file that the configuration names. `None` after a fault has been reported.
     pub fn read(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
-        if !self.files.iter().any(|file| file == path) {
-            self.files.push(path.to_owned());
-        }
-        match read_small(path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
-                self.report
-                    .fault(span, format!("`{key}`: {} cannot be read: {}", path.display(), why(&error)));
+        match self.files.read(path) {
+            Ok(bytes) => Some(bytes.expose().to_vec()),
+            Err(why) => {
+                self.report.fault(span, format!("`{key}`: {} cannot be read: {why}", path.display()));
                 None
             }
         }
     }
 
-    /// As `read`, for what nobody else should be able to read; warns if everybody can.
+    /// As `read`, for what nobody else should be able to read; warns if everybody can, or can put another in its place.
     pub fn read_private(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
         /// Rights of everybody. A group is fine: that is how a service's user gets at its key (`root:service 0640`).
         const OTHERS: u32 = 0o007;
+        /// Rights to make and rename files in a folder.
+        const WRITE: u32 = 0o002;
+        /// Only who owns a file of it may rename that: `/tmp`.
+        const STICKY: u32 = 0o1000;
         let bytes = self.read(key, path, span.clone())?;
         if std::fs::metadata(path).is_ok_and(|about| about.mode() & OTHERS != 0) {
             let message =
                 format!("`{key}`: every user of this machine can read {} (chmod o= it)", path.display());
+            self.report.warn(span.clone(), message);
+        }
+        let folder = path.parent().filter(|folder| {
+            std::fs::metadata(folder).is_ok_and(|about| about.mode() & (WRITE | STICKY) == WRITE)
+        });
+        if let Some(folder) = folder {
+            let message = format!(
+                "`{key}`: every user of this machine can replace {} (chmod o-w {})",
+                path.display(),
+                folder.display()
+            );
             self.report.warn(span, message);
         }
         Some(bytes)
@@ -132,21 +144,6 @@ impl<'a> Context<'a> {
             }
         }
     }
-}
-
-/// Reads a file that must be one, and small: a pipe would hang the reload, a device would never end.
-fn read_small(path: &Path) -> io::Result<Vec<u8>> {
-    let about = std::fs::metadata(path)?;
-    if about.is_dir() {
-        return Err(io::Error::other("it is a folder"));
-    }
-    if !about.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    if about.len() > LARGEST_FILE {
-        return Err(io::Error::other(format!("it has {} bytes; {LARGEST_FILE} is the limit", about.len())));
-    }
-    std::fs::read(path)
 }
 
 /// An error of the system in words of its own, without the number.

@@ -10,19 +10,21 @@ mod servers;
 mod site;
 mod sockets;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
 use toml::Spanned;
 
 use super::env::Env;
 use super::fault::Report;
+use super::files::Files;
 use super::read::Section;
 use super::{raw, url};
 use crate::live::{Fixed, Limits, Mode, Snapshot};
 use crate::ops::log;
 use crate::{relay, state, tls};
 use context::value;
-pub use context::{Context, why};
+pub use context::{Context, short, why};
 
 /// What a configuration without faults becomes.
 pub struct Built {
@@ -30,8 +32,18 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// What only a restart changes.
     pub fixed: Fixed,
-    /// Every file that was named.
-    pub files: Vec<PathBuf>,
+}
+
+/// What a file of the operator's meets on its way: the world around it.
+pub struct Around<'a> {
+    /// Variables.
+    pub env: &'a Env,
+    /// When it is.
+    pub now: SystemTime,
+    /// Kept over reloads.
+    pub tickets: &'a tls::Tickets,
+    /// What it names is read from here, and from the disk where it has not been read yet.
+    pub files: &'a mut Files,
 }
 
 /// A section with its place; the defaults with no place where it is not written.
@@ -49,15 +61,10 @@ fn part<T: Section>(section: Option<Spanned<T>>, written: &[&str]) -> Part<T> {
 }
 
 /// Builds everything and reports whatever is wrong; `None` when there was a fault, here or before.
-pub fn build(
-    file: raw::File,
-    path: &Path,
-    env: &Env,
-    tickets: &tls::Tickets,
-    report: &mut Report,
-) -> Option<Built> {
+pub fn build(file: raw::File, path: &Path, around: Around<'_>, report: &mut Report) -> Option<Built> {
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let context = &mut Context::new(report, env, folder);
+    let Around { env, now, tickets, files } = around;
+    let context = &mut Context::new(report, env, now, folder, files);
     let (server, headers, limits) = (
         part(file.server, &file.written),
         part(file.headers, &file.written),
@@ -90,7 +97,7 @@ pub fn build(
     let (site, tls) = (site?, tls?);
     let snapshot =
         Snapshot { mode, site, tokens, routes, tls, upstream, sockets, relay, state, limits, log, drain };
-    Some(Built { snapshot, fixed, files: context.take_files() })
+    Some(Built { snapshot, fixed })
 }
 
 fn log_settings(log: &Part<raw::Log>) -> log::Settings {
