@@ -1,5 +1,6 @@
 //! `[jwt]`: secrets are fetched and judged, and become keys.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use hyper::header::AUTHORIZATION;
@@ -25,8 +26,12 @@ pub fn build(jwt: &Part<raw::Jwt>, context: &mut Context<'_>) -> Option<(Setting
         Duration::ZERO..=Duration::from_secs(300),
         "it is for clocks that differ; the Document Server's own tokens live 5 minutes",
     );
+    report_leeway(raw, leeway, context);
     let prefix = context.prefix("jwt.prefix", raw.prefix.as_ref());
     let (present, previous) = (present?, previous?);
+    if let (Some(written), Some(algorithms)) = (&raw.algorithms, &algorithms) {
+        report_short(algorithms, &present, written.span(), context);
+    }
     let settings = Settings {
         keys: std::iter::once(&present).chain(&previous).map(VerifyingKey::new).collect(),
         algorithms: algorithms?,
@@ -53,6 +58,43 @@ fn present(jwt: &Part<raw::Jwt>, context: &mut Context<'_>) -> Option<Secret> {
         None => (VARIABLE, secret::from_env(VARIABLE, VARIABLE, jwt.span(), context)?, jwt.span()),
     };
     secret::judge(key, &secret, span, context.report).then_some(secret)
+}
+
+/// Warns about a leeway at which clocks that are as good as clocks are refuse tokens, or at which a token that leaked lives on.
+fn report_leeway(raw: &raw::Jwt, leeway: Duration, context: &mut Context<'_>) {
+    /// Machines with NTP differ by milliseconds, virtual machines after a pause by seconds.
+    const LEAST: Duration = Duration::from_secs(5);
+    /// The Document Server's own tokens live five minutes.
+    const MOST: Duration = Duration::from_secs(120);
+    let Some(written) = &raw.leeway else { return };
+    if leeway < LEAST {
+        let message =
+            "`jwt.leeway` is short: clocks that differ by as much make fresh tokens \"not yet valid\"";
+        context.report.warn(written.span(), message);
+    } else if leeway > MOST {
+        let message =
+            "`jwt.leeway` is long: a token that expired stays good for that time; mend the clocks instead";
+        context.report.warn(written.span(), message);
+    }
+}
+
+/// Warns about a secret that is shorter than the hash it is used with (RFC 7518 3.2); 32 bytes are judged elsewhere.
+fn report_short(algorithms: &[Algorithm], secret: &Secret, span: Range<usize>, context: &mut Context<'_>) {
+    for algorithm in algorithms {
+        let enough = match algorithm {
+            Algorithm::Hs256 => continue,
+            Algorithm::Hs384 => 48,
+            Algorithm::Hs512 => 64,
+        };
+        if (32..enough).contains(&secret.len()) {
+            let message = format!(
+                "`jwt.algorithms`: {} wants a secret of {enough} bytes or more (RFC 7518 3.2); `jwt.secret` has {}",
+                algorithm.name(),
+                secret.len()
+            );
+            context.report.warn(span.clone(), message);
+        }
+    }
 }
 
 fn previous(raw: &raw::Jwt, present: Option<&Secret>, context: &mut Context<'_>) -> Option<Vec<Secret>> {

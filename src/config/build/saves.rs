@@ -1,7 +1,9 @@
 //! `[saves]` and `[archive]`: where saves wait, how long they are tried, and where their second copies go.
 
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
 use toml::Spanned;
 
 use super::context::value;
@@ -25,6 +27,7 @@ pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
             .report
             .fault(written.span(), format!("`saves.directory`: {} is not a folder", directory.display()));
     }
+    report_directory(raw, &directory, context);
     let built = Saves {
         directory,
         answer_within: context.duration(
@@ -54,6 +57,28 @@ pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
     };
     report_sizes(raw, &built, context);
     built
+}
+
+/// Warns about a directory that does not keep saves: not writable by whoever runs this, or gone after a restart.
+fn report_directory(raw: &raw::Saves, directory: &Path, context: &mut Context<'_>) {
+    let Some(written) = &raw.directory else { return };
+    /// Emptied when the machine starts, or by systemd-tmpfiles.
+    const PASSING: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
+    if let Some(place) = PASSING.iter().find(|place| Path::new(written.get_ref()).starts_with(place)) {
+        let message = format!(
+            "`saves.directory` is below {place}, which does not outlive a restart; saves would be lost"
+        );
+        context.report.warn(written.span(), message);
+    }
+    // Made at the start where it is missing: then it is the folder around it that must be writable.
+    let Some(standing) = directory.ancestors().find(|folder| folder.exists()) else { return };
+    if access(standing, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        let message = format!(
+            "`saves.directory`: {} is not writable by the user who runs this; as the gateway's user, nothing could be kept",
+            standing.display()
+        );
+        context.report.warn(written.span(), message);
+    }
 }
 
 fn size(key: &str, written: Option<&Spanned<Bytes>>, default: u64, context: &mut Context<'_>) -> u64 {

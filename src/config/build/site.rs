@@ -11,11 +11,11 @@ use toml::Spanned;
 use super::context::short;
 use super::integrators::Integrators;
 use super::{Context, Part};
-use crate::config::raw;
 use crate::config::read::{OneOrMore, Wrong, report_wrong, shown};
 use crate::config::suggest::nearest;
 use crate::config::url::HttpUrl;
 use crate::config::values::Sometimes;
+use crate::config::{raw, url};
 use crate::live::Site;
 use crate::rules::host::PublicUrl;
 
@@ -86,19 +86,15 @@ pub fn build(
 ) -> Option<Site> {
     let (server, headers) = (server.get_ref(), headers.get_ref());
     let trusted_proxies = networks(server.trusted_proxies.as_ref());
-    for everyone in server.trusted_proxies.iter().flat_map(|list| list.get_ref()) {
-        if everyone.get_ref().prefix_len() == 0 {
-            let message =
-                "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
-            context.report.warn(everyone.span(), message);
-        }
+    for believed in server.trusted_proxies.iter().flat_map(|list| list.get_ref()) {
+        report_believed(believed, context);
     }
     let hsts = hsts(headers.hsts.as_ref(), context);
     let frame_ancestors = frame_ancestors(headers, integrators, context);
     Some(Site {
         public: public.into_iter().map(Spanned::into_inner).collect(),
         trusted_proxies,
-        acme_challenge: acme_challenge(server.acme_challenge.as_ref(), context),
+        acme_challenge: acme_challenge(server, context),
         hsts,
         frame_ancestors,
         backend_networks: networks(document_server.get_ref().backend_networks.as_ref()),
@@ -106,13 +102,34 @@ pub fn build(
     })
 }
 
+/// Warns about proxies that are believed although they are not ours: who is believed may pretend to have any address.
+fn report_believed(network: &Spanned<IpNet>, context: &mut Context<'_>) {
+    let net = network.get_ref();
+    // The largest networks of one's own are 10.0.0.0/8 and fd00::/8; a provider's are smaller.
+    let is_wide = net.prefix_len() < 8 || (net.prefix_len() < 16 && url::is_far(&net.addr().to_string()));
+    if net.prefix_len() == 0 {
+        let message =
+            "`server.trusted_proxies` believes everybody: any client can pretend to have any address";
+        context.report.warn(network.span(), message);
+    } else if is_wide {
+        let message = format!(
+            "`server.trusted_proxies`: {net} is a large piece of the internet: whoever is in it can pretend to have any address"
+        );
+        context.report.warn(network.span(), message);
+    }
+}
+
 fn networks(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {
     written.map_or_else(Vec::new, |list| list.get_ref().iter().map(|net| *net.get_ref()).collect())
 }
 
-fn acme_challenge(written: Option<&Spanned<String>>, context: &mut Context<'_>) -> Option<PathBuf> {
-    let written = written?;
+fn acme_challenge(server: &raw::Server, context: &mut Context<'_>) -> Option<PathBuf> {
+    let written = server.acme_challenge.as_ref()?;
     let path = context.path(written.get_ref());
+    if server.http.as_ref().is_some_and(|http| http.get_ref().is_empty()) {
+        let message = "`server.acme_challenge` is never served: `server.http` is empty";
+        context.report.warn(written.span(), message);
+    }
     if !path.is_dir() {
         let message = format!(
             "`server.acme_challenge`: there is no folder {}; challenges will not be found",
