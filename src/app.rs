@@ -145,7 +145,7 @@ impl Gateway {
         deadlines: Deadlines,
     ) -> io::Result<Self> {
         let (log, writer) = Log::start(snapshot.log, sink)?;
-        let ops = Ops { log, metrics: Arc::new(Metrics::new()) };
+        let ops = Ops { log, metrics: Arc::new(Metrics::new()), objections: Arc::default() };
         let live = Arc::new(Live::new(snapshot));
         let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use crate::live::{Asks, Live};
 use crate::ops::Ops;
 
+mod objections;
 mod reload;
 
 /// Scrapers and people: more than this at once is a mistake.
@@ -80,9 +81,13 @@ impl Admin {
                 response.headers_mut().insert(CONTENT_TYPE, format);
                 response
             }
+            "/api/v1/would-refuse" => json(&objections::page(self)),
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, "Here are /metrics, /livez, /readyz and POST /reload.\n".into()),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "Here are /metrics, /api/v1/would-refuse, /livez, /readyz and POST /reload.\n".into(),
+            ),
         }
     }
 
@@ -93,6 +98,12 @@ impl Admin {
             None => text(StatusCode::SERVICE_UNAVAILABLE, "no Document Server answers\n".into()),
         }
     }
+}
+
+fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = text(StatusCode::OK, format!("{value}\n"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {

@@ -4,7 +4,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::header::{HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
@@ -12,7 +12,8 @@ use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
 use crate::ops::log::{Access, Text};
-use crate::rules::objection::Objection;
+use crate::ops::objections::Example;
+use crate::rules::objection::{Decider, Objection};
 use crate::rules::route::Route;
 use crate::upstream::Server;
 
@@ -139,10 +140,19 @@ impl Exchange {
     }
 
     /// A rule spoke against it and did not refuse it (`mode = "observe"`, or hosts that are only watched).
-    pub fn objected(&self, objection: &Objection) {
+    pub fn objected(&self, objection: &Objection, decider: Decider) {
         self.objection.set(Some(objection.reason()));
         self.because(objection.to_string());
-        self.connection.core.ops.metrics.objection(objection.reason());
+        self.connection.core.ops.objected(Example {
+            at: SystemTime::now(),
+            id: self.id.as_str().to_owned(),
+            route: self.route.get().name(),
+            class: Some(objection.class.name()),
+            reason: objection.reason(),
+            host: objection.host(),
+            decider,
+            why: objection.to_string(),
+        });
     }
 
     /// What went wrong, in the operator's words. The first cause stays.

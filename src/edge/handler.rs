@@ -148,7 +148,9 @@ fn permit(exchange: &Exchange, way: &Way<'_>, parts: &mut Parts, body: &[u8]) ->
     let tokens = &running.settings.tokens;
     let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
     exchange.verified(admitted.permit.secret_index());
-    admitted.objections.iter().for_each(|objection| exchange.objected(objection));
+    for objection in &admitted.objections {
+        exchange.objected(objection, objection.decider(&running.rules));
+    }
     Ok(admitted.permit)
 }
 

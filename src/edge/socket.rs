@@ -1,7 +1,7 @@
 //! Requests to the editor's socket: where they come from, what they want, and the upgrade that the gateway answers itself.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine;
@@ -24,9 +24,12 @@ use super::respond::Trouble;
 use super::upgrade::{self, Knocked};
 use crate::live::Running;
 use crate::ops::log::Level;
+use crate::ops::objections::Example;
 use crate::rules::headers::Hop;
+use crate::rules::objection::Decider;
 use crate::rules::policy::{self, Knock, Mode, Refusal};
 use crate::rules::query;
+use crate::rules::route::Route;
 use crate::rules::socket::{SocketFault, Wish};
 use crate::sockets::{Call, Caps, Law};
 
@@ -77,8 +80,17 @@ fn check_origin(
     if running.rules.mode == Mode::Enforce {
         return Err(Refusal::Socket(fault));
     }
-    connection.core.ops.metrics.objection(fault.reason());
     let (why, id) = (fault.to_string(), exchange.id.as_str());
+    connection.core.ops.objected(Example {
+        at: SystemTime::now(),
+        id: id.to_owned(),
+        route: Route::Socket.name(),
+        class: None,
+        reason: fault.reason(),
+        host: None,
+        decider: Decider::Mode,
+        why: why.clone(),
+    });
     let facts = [("reason", fault.reason()), ("id", id), ("why", &*why)];
     connection.core.ops.log.event(
         Level::Warn,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 pub mod configured;
 pub mod log;
 pub mod metrics;
+pub mod objections;
 pub mod saves;
 
 /// Handed to every room that has something to tell.
@@ -14,4 +15,14 @@ pub struct Ops {
     pub log: log::Log,
     /// Numbers.
     pub metrics: Arc<metrics::Metrics>,
+    /// What a stricter configuration would have refused.
+    pub objections: Arc<objections::Objections>,
+}
+
+impl Ops {
+    /// A rule that only watches has spoken against a request or a socket.
+    pub fn objected(&self, example: objections::Example) {
+        self.metrics.objection(example.reason);
+        self.objections.note(example);
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::class::Class;
+use super::purpose::{HostRule, Rules};
 use super::table::Carrier;
 use super::urlhost::ShownHost;
 
@@ -55,7 +56,45 @@ impl Ground {
     }
 }
 
+/// Which setting makes a refusal of an objection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Decider {
+    /// `mode`.
+    Mode,
+    /// `hosts` of any integrator.
+    Hosts,
+    /// `sockets.key_binding`, with `mode`.
+    KeyBinding,
+}
+
+impl Decider {
+    /// As it would be written in gateway.toml.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mode => "mode = \"enforce\"",
+            Self::Hosts => "hosts of an integrator",
+            Self::KeyBinding => "sockets.key_binding = \"enforce\"",
+        }
+    }
+}
+
 impl Objection {
+    /// Which setting would refuse it.
+    pub const fn decider(&self, rules: &Rules) -> Decider {
+        match (self.ground, rules.host_rule) {
+            (Ground::Host { .. }, HostRule::Log) => Decider::Hosts,
+            _ => Decider::Mode,
+        }
+    }
+
+    /// The host that a claim names, where that is what is wrong.
+    pub fn host(&self) -> Option<String> {
+        match &self.ground {
+            Ground::Host { host: Some(host), .. } => Some(host.as_str().to_owned()),
+            _ => None,
+        }
+    }
+
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(&self) -> &'static str {
         self.ground.reason()

@@ -19,10 +19,13 @@ use super::registry::{Caps, Session};
 use super::{KeyBinding, Settings, Shared, Start, sid};
 use crate::ops::Ops;
 use crate::ops::log::Level;
+use crate::ops::objections::Example;
 use crate::rules::follower::Follower;
 use crate::rules::frame::{self, First, FrameFault, Head, Kind, Step};
+use crate::rules::objection::Decider;
 use crate::rules::packet::{self, Connect, Opened};
 use crate::rules::policy::{Caller, Knock, Mode, Pass, Permit, Refusal, Rules};
+use crate::rules::route::Route;
 use crate::rules::socket::SocketFault;
 use crate::rules::token;
 use crate::upstream::{Outgoing, Question, Server, UpgradedStream, Upstream};
@@ -67,6 +70,22 @@ pub struct Visitor<'r> {
     pub address: IpAddr,
     /// The request's id, for the log.
     pub id: &'r str,
+}
+
+impl Visitor<'_> {
+    /// For what a stricter configuration would have refused.
+    fn example(&self, reason: &'static str, decider: Decider, why: &str) -> Example {
+        Example {
+            at: SystemTime::now(),
+            id: self.id.to_owned(),
+            route: Route::Socket.name(),
+            class: None,
+            reason,
+            host: None,
+            decider,
+            why: why.to_owned(),
+        }
+    }
 }
 
 /// The request that opens the socket at the Document Server, once there is a permit for it.
@@ -273,8 +292,12 @@ pub fn admit(
     let mut pass = visitor.knock.admit(packet, law.tokens, law.rules, caller)?;
     ops.metrics.token(pass.secret_index);
     for objection in std::mem::take(&mut pass.objections) {
-        ops.metrics.objection(objection.reason());
         let (reason, why) = (objection.reason(), objection.to_string());
+        ops.objected(Example {
+            class: Some(objection.class.name()),
+            host: objection.host(),
+            ..visitor.example(reason, objection.decider(law.rules), &why)
+        });
         let facts = [("reason", reason), ("id", visitor.id), ("why", &why)];
         ops.log.event(Level::Warn, "would_refuse", "a rule would have refused this socket", &facts);
     }
@@ -285,8 +308,13 @@ pub fn admit(
         if law.sockets.key_binding == KeyBinding::Enforce && law.rules.mode == Mode::Enforce {
             return Err(Refusal::Socket(fault));
         }
-        ops.metrics.objection(fault.reason());
-        let facts = [("reason", fault.reason()), ("id", visitor.id), ("why", &fault.to_string())];
+        let why = fault.to_string();
+        let decider = match law.sockets.key_binding {
+            KeyBinding::Enforce => Decider::Mode,
+            KeyBinding::Log | KeyBinding::Off => Decider::KeyBinding,
+        };
+        ops.objected(visitor.example(fault.reason(), decider, &why));
+        let facts = [("reason", fault.reason()), ("id", visitor.id), ("why", &why)];
         ops.log.event(
             Level::Warn,
             "would_refuse",
