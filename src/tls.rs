@@ -242,6 +242,12 @@ impl Certificates {
         &self.0
     }
 
+    /// The chain that clients get who ask for `host`, its own certificate first.
+    pub fn chain_for(&self, host: &str) -> &[CertificateDer<'static>] {
+        let pair = self.0.get(self.position(host).unwrap_or(0));
+        pair.map_or(&[], |pair| &pair.key.cert)
+    }
+
     fn position(&self, host: &str) -> Option<usize> {
         // An exact name wins over a wildcard, wherever they stand in the file.
         self.0

@@ -2,6 +2,8 @@
 
 pub mod certs;
 pub mod check;
+pub mod doctor;
+pub mod manual;
 pub mod out;
 pub mod run;
 pub mod saves;
@@ -16,6 +18,9 @@ use crate::config::{self, Env, Faults};
 
 /// Failed while running.
 pub const FAILED: u8 = 1;
+
+/// Wrong usage, as clap has it.
+pub const USAGE: u8 = 2;
 
 /// Wrong configuration: `EX_CONFIG` of sysexits.h, which systemd knows by name (`RestartPreventExitStatus=CONFIG`).
 pub const WRONG_CONFIGURATION: u8 = 78;
@@ -44,6 +49,8 @@ pub enum Command {
         #[command(subcommand)]
         command: certs::CertsCommand,
     },
+    /// Ask everything around the gateway that can go wrong, and say what to do
+    Doctor(doctor::DoctorArgs),
     /// Saves that wait for delivery or for a person
     Saves {
         /// What to do with them
@@ -56,6 +63,13 @@ pub enum Command {
         #[command(subcommand)]
         command: token::TokenCommand,
     },
+    /// Print what a shell needs to complete these commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, for `man`
+    Man,
 }
 
 /// Which configuration is meant.
@@ -85,6 +99,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args, &env),
         Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
         Command::Saves { command } => saves::saves(&command, &env),
+        Command::Doctor(args) => doctor::doctor(&args, &env),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::man(),
         Command::Token { command } => token::token(&command, &env),
     }
 }

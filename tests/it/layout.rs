@@ -27,7 +27,10 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "tls", "rules", "ops",
         ],
     ),
-    ("cli", &["app", "reload", "config", "live", "relay", "upstream", "tls", "rules", "secret", "ops"]),
+    (
+        "cli",
+        &["app", "reload", "config", "live", "relay", "upstream", "state", "tls", "rules", "secret", "ops"],
+    ),
     ("main", &["cli"]),
 ];
 

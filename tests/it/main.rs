@@ -3,6 +3,7 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod doctor;
 mod editor;
 mod faults;
 mod forwarded;
@@ -34,3 +35,4 @@ mod strict;
 mod token_cli;
 mod tokens;
 mod wire;
+mod would_refuse;

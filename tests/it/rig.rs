@@ -63,6 +63,8 @@ pub struct Setup {
     pub deadlines: Deadlines,
     /// Whether changed files are taken up by themselves: not where a test asks for it, and wants to hear what came of it.
     pub watch: bool,
+    /// Chain and key to serve with, as PEM; a pair that signs itself otherwise.
+    pub pair: Option<(String, String)>,
 }
 
 impl Default for Setup {
@@ -78,6 +80,7 @@ impl Default for Setup {
             upstream: None,
             deadlines: Deadlines::default(),
             watch: false,
+            pair: None,
         }
     }
 }
@@ -93,7 +96,10 @@ impl Rig {
         let server =
             DocumentServer::start(Options { secret: SECRET.into(), ..setup.server.clone() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        certificate(folder.path(), "rig", &setup.names);
+        match &setup.pair {
+            Some((chain, key)) => write_pair(folder.path(), "rig", chain, key),
+            None => certificate(folder.path(), "rig", &setup.names),
+        }
         for (at, names) in setup.more_names.iter().enumerate() {
             certificate(folder.path(), &format!("more-{at}"), names);
         }
@@ -250,10 +256,15 @@ pub fn certificate(folder: &Path, stem: &str, names: &[&str]) {
     let made =
         rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
             .unwrap();
-    std::fs::write(folder.join(format!("{stem}.pem")), made.cert.pem()).unwrap();
-    let key = folder.join(format!("{stem}.key"));
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    write_pair(folder, stem, &made.cert.pem(), &made.signing_key.serialize_pem());
+}
+
+/// Writes a pair as `<stem>.pem`, `<stem>.key`.
+pub fn write_pair(folder: &Path, stem: &str, chain: &str, key: &str) {
+    std::fs::write(folder.join(format!("{stem}.pem")), chain).unwrap();
+    let file = folder.join(format!("{stem}.key"));
+    std::fs::write(&file, key).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
 }
 
 /// gateway.toml of a rig.

@@ -11,6 +11,8 @@ mod sign;
 mod times;
 mod verify;
 
+pub use sign::signed;
+
 use std::fmt;
 use std::fs;
 use std::path::PathBuf;
@@ -20,16 +22,13 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use hyper::header::{AUTHORIZATION, HeaderName};
 
-use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
+use super::{ConfigArgs, FAILED, USAGE, WRONG_CONFIGURATION, out};
 use crate::config::{self, Env, Faults};
 use crate::rules::policy::Rules;
 use crate::rules::route::Switches;
 use crate::rules::token::{Algorithm, Settings, VerifyingKey};
 use crate::secret::Secret;
 use crate::tls;
-
-/// Wrong usage, as clap has it.
-const USAGE: u8 = 2;
 
 /// What can be done with tokens.
 #[derive(Debug, Clone, Subcommand)]
@@ -184,7 +183,7 @@ impl Known {
 }
 
 /// Somebody else's text, fit for a terminal: no control characters, and not without end.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     const MOST: usize = 128;
     let mut plain: String = text
         .chars()

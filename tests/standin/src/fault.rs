@@ -10,6 +10,8 @@ use std::time::Duration;
 pub enum Fault {
     /// Answers with this status and a small page.
     Status(u16),
+    /// Answers 200 with this text, as something that is no stand-in would.
+    Says(&'static str),
     /// Answers rightly, but only after this time.
     Delay(Duration),
     /// Takes the request and never answers.
@@ -29,6 +31,7 @@ impl Fault {
     pub(crate) async fn before(&self, connection: &Connection) -> Result<(), Answer> {
         match self {
             Fault::Status(status) => Err(answer::nginx(*status)),
+            Fault::Says(text) => Err(answer::answer(200, "text/plain", *text)),
             Fault::Stall => std::future::pending().await,
             Fault::Reset => Err(connection.reset().await),
             Fault::Close => Err(connection.cut().await),

@@ -30,6 +30,8 @@ pub struct Options {
     pub listen: SocketAddr,
     /// `JWT_SECRET`.
     pub secret: String,
+    /// `JWT_ENABLED`: without it, services believe what a request says beside its token.
+    pub jwt: bool,
     /// `JWT_HEADER`.
     pub header: String,
     /// What stands before the token in that header.
@@ -65,6 +67,7 @@ impl Default for Options {
         Options {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             secret: "standin-secret-0123456789abcdef01".into(),
+            jwt: true,
             header: "Authorization".into(),
             prefix: "Bearer ".into(),
             version: "9.0.4".into(),

@@ -2,6 +2,7 @@
 
 use super::{State, assets, cache, engine, host, service};
 use crate::answer::{self, Answer};
+use crate::clock;
 use crate::path::{self, Target};
 use crate::record::Counted;
 use crate::server::Connection;
@@ -19,12 +20,19 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json; charset=utf-8";
 
-/// Answers one request.
+/// Answers one request, with the date of the stand-in's own clock.
 pub(super) async fn handle(
     state: Arc<State>,
     request: Request<Counted>,
     connection: Arc<Connection>,
 ) -> Answer {
+    let date = clock::http_date(state.seconds());
+    let mut answer = undated(state, request, connection).await;
+    answer::set(&mut answer, "date", &date);
+    answer
+}
+
+async fn undated(state: Arc<State>, request: Request<Counted>, connection: Arc<Connection>) -> Answer {
     let headers = request.headers().clone();
     let head = request.method() == Method::HEAD;
     let modern = request.version() == Version::HTTP_11;

@@ -37,6 +37,9 @@ fn parameters(
             .into()
     });
     let in_body = plain["token"].as_str().filter(|token| !token.is_empty());
+    if !state.options.jwt {
+        return Ok(plain);
+    }
     // A token in the body is the only one that counts, even when it is bad and the header's is good.
     let found = in_body.or_else(|| header_token(headers, &state.options.header, &state.options.prefix));
     let claims = token::verify(found, &state.options.secret, &state.options.now)

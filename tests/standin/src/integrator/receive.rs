@@ -18,12 +18,19 @@ use std::time::{Duration, Instant};
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// Answers one request.
+/// Answers one request, with the date of the stand-in's own clock.
 pub(super) async fn handle(
     state: Arc<State>,
     request: Request<Counted>,
     connection: Arc<Connection>,
 ) -> Answer {
+    let date = clock::http_date(clock::seconds(&state.options.now));
+    let mut answer = undated(state, request, connection).await;
+    answer::set(&mut answer, "date", &date);
+    answer
+}
+
+async fn undated(state: Arc<State>, request: Request<Counted>, connection: Arc<Connection>) -> Answer {
     let Some(target) = path::target(&request.uri().to_string()) else { return reply(400, "") };
     let fault = state.faults.take(&target.path);
     if let Some(fault) = &fault
@@ -54,6 +61,7 @@ async fn route(
         ["documents.json"] if read => pages::documents(state),
         ["files", _] if read => file(state, target, request.headers()),
         ["callback", ..] if request.method() == Method::POST => callback(state, request, connection).await,
+        ["callback", ..] => reply(405, "callbacks are posted"),
         _ => reply(404, "not found"),
     }
 }
