@@ -261,7 +261,14 @@ async fn way_back(house: &House, peer: &Peer, ours: &Said) -> Verdict {
     let body = body.to_string();
     let mut request = house.to_server(Method::POST, "/converter", body.into_bytes());
     request.headers_mut().insert("accept", HeaderValue::from_static("application/json"));
-    reached(ask_for(peer, request, CONVERSION).await.as_ref(), &address, &by_hand)
+    let verdict = reached(ask_for(peer, request, CONVERSION).await.as_ref(), &address, &by_hand);
+    match verdict {
+        // That door serves nothing that needs no integrator.
+        Verdict::Ok(seen) if !house.loaded.fixed.relay.is_empty() => {
+            Verdict::Ok(format!("{seen}; whether it reaches server.relay, too, says {by_hand}"))
+        }
+        other => other,
+    }
 }
 
 /// The command that an operator can run where the gateway cannot go.
