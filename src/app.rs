@@ -23,7 +23,7 @@ use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::{reload, sockets, upstream};
+use crate::{assets, reload, sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
@@ -146,7 +146,7 @@ impl Gateway {
     ) -> io::Result<Self> {
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()), objections: Arc::default() };
-        let live = Arc::new(Live::new(snapshot));
+        let live = Arc::new(Live::new(snapshot, ops.metrics.clone()));
         let sockets = sockets::Shared::new(ops.metrics.clone(), deadlines.grace);
         let (stage, staged) = watch::channel(Stage::Serving);
         let control = control_runtime()?;
@@ -186,6 +186,7 @@ impl Gateway {
         let (leave, left) = oneshot::channel();
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, live.clone(), ops.clone(), left)?);
+        compress_assets(&live, &gateway.load);
         gateway.control = Some(serve_control(control, bound.admin, Admin { live, ops, asks }, sockets));
         Ok(gateway)
     }
@@ -196,11 +197,12 @@ impl Gateway {
         let (Some(control), Some(asked)) = (&self.control, self.asked.take()) else { return };
         let (live, ops, runtime) = (self.live.clone(), self.ops.clone(), control.handle().clone());
         let swap = {
-            let (live, ops) = (live.clone(), ops.clone());
+            let (live, ops, load) = (live.clone(), ops.clone(), self.load.clone());
             move |snapshot: Snapshot| {
                 ops.log.apply(snapshot.log);
                 live.swap(snapshot);
                 watch_servers(&runtime, &live, &ops);
+                compress_assets(&live, &load);
             }
         };
         control.spawn(reload::follow(file, live, ops, asked, swap));
@@ -327,6 +329,19 @@ fn serve_control(
     });
     runtime.spawn(async move { admin::serve(socket, admin).await });
     runtime
+}
+
+/// A thread for the brotli of kept files, if there are such and they have none yet. It ends with them.
+fn compress_assets(live: &Live, load: &[Arc<Load>]) {
+    let running = live.load();
+    let Some((cache, work)) = running.assets.as_ref().and_then(|cache| Some((cache, cache.claim_worker()?)))
+    else {
+        return;
+    };
+    let (cache, load) = (Arc::downgrade(cache), load.to_vec());
+    let busy = move || load.iter().any(|core| core.requests() > 0);
+    // Without it files stay gzip.
+    thread::Builder::new().name("assets".into()).spawn(move || assets::compress(&cache, &work, busy)).ok();
 }
 
 /// A probe for each server that has none yet. It ends by itself when its server is configured no more.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod assets;
 pub mod cli;
 pub mod config;
 pub mod document;

@@ -10,7 +10,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::header::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use crate::assets::Cache;
 use crate::ops::log;
+use crate::ops::metrics::Metrics;
 pub use crate::rules::policy::Mode;
 
 use crate::relay::House;
@@ -21,7 +23,7 @@ use crate::rules::origin::Origins;
 use crate::rules::policy::{HostRule, Rules};
 use crate::rules::{route, token};
 use crate::upstream::Servers;
-use crate::{relay, sockets, state, tls, upstream};
+use crate::{assets, relay, sockets, state, tls, upstream};
 
 mod change;
 
@@ -44,6 +46,8 @@ pub struct Snapshot {
     pub upstream: upstream::Settings,
     /// Editor sockets.
     pub sockets: sockets::Settings,
+    /// Files of the editor in memory.
+    pub assets: assets::Settings,
     /// Integrators, saves and their archive.
     pub relay: relay::Settings,
     /// Where several gateways keep what they share.
@@ -163,11 +167,19 @@ pub struct Running {
     pub origins: Origins,
     /// What a token is judged by besides its signature and its times.
     pub rules: Rules,
+    /// The editor's files in memory, which outlive reloads; `None` when they are not kept.
+    pub assets: Option<Arc<Cache>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Running {
-    fn new(settings: Snapshot, before: Option<&Servers>) -> Self {
-        let servers = Servers::new(&settings.upstream, before);
+    fn new(settings: Snapshot, metrics: Arc<Metrics>, before: Option<&Self>) -> Self {
+        let servers = Servers::new(&settings.upstream, before.map(|before| &before.servers));
+        let kept = before.and_then(|before| before.assets.clone());
+        let assets = match kept.filter(|kept| kept.settings() == settings.assets) {
+            None => Cache::new(settings.assets, metrics.clone()),
+            kept => kept,
+        };
         let (own, others) = settings.token_fields();
         let headers: Vec<HeaderName> = others.iter().chain([&own]).map(|field| field.name.clone()).collect();
         let forwarded = settings.site.public.iter().map(|url| Forwarded::new(url, &headers)).collect();
@@ -178,6 +190,8 @@ impl Running {
             settings,
             servers,
             forwarded,
+            assets,
+            metrics,
         }
     }
 }
@@ -213,8 +227,9 @@ pub struct Live {
 
 impl Live {
     /// Hangs up the first snapshot.
-    pub fn new(settings: Snapshot) -> Self {
-        Self { running: ArcSwap::from_pointee(Running::new(settings, None)), outcome: ArcSwapOption::empty() }
+    pub fn new(settings: Snapshot, metrics: Arc<Metrics>) -> Self {
+        let running = Running::new(settings, metrics, None);
+        Self { running: ArcSwap::from_pointee(running), outcome: ArcSwapOption::empty() }
     }
 
     /// The snapshot of this moment. A request calls this once.
@@ -224,7 +239,8 @@ impl Live {
 
     /// Replaces the snapshot for every request that begins from now on. Returns what ran before.
     pub fn swap(&self, settings: Snapshot) -> Arc<Running> {
-        let next = Running::new(settings, Some(&self.load().servers));
+        let before = self.load();
+        let next = Running::new(settings, before.metrics.clone(), Some(&before));
         self.running.swap(Arc::new(next))
     }
 

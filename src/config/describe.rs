@@ -15,7 +15,7 @@ use crate::ops::log;
 use crate::relay::{self, Archive, Connect, Integrator, Saves};
 use crate::rules::route::Switches;
 use crate::rules::{host::PublicUrl, token};
-use crate::{sockets, state, tls, upstream};
+use crate::{assets, sockets, state, tls, upstream};
 
 /// Keys that only a restart takes up.
 pub const FIXED: [&str; 6] =
@@ -27,8 +27,22 @@ pub fn changes(before: (&Snapshot, &Fixed), now: (&Snapshot, &Fixed)) -> Vec<Cha
 }
 
 fn lines<'a>(snapshot: &'a Snapshot, fixed: &'a Fixed) -> Vec<Line<'a>> {
-    let Snapshot { mode, site, tokens, routes, tls, upstream, sockets, relay, state, limits, log, drain } =
-        snapshot;
+    let Snapshot {
+        mode,
+        site,
+        tokens,
+        routes,
+        tls,
+        upstream,
+        sockets,
+        assets,
+        relay,
+        state,
+        limits,
+        log,
+        drain,
+    } = snapshot;
+    let assets::Settings { memory } = assets;
     let relay::Settings { integrators, saves, archive, secret } = relay;
     let mut all = vec![line("mode", word(mode))];
     all.extend(of_site(site));
@@ -46,6 +60,7 @@ fn lines<'a>(snapshot: &'a Snapshot, fixed: &'a Fixed) -> Vec<Line<'a>> {
         state::Settings::Embedded => line("state.redis", one("off")),
         state::Settings::Redis(url) => line("state.redis", Value::Secret(url)),
     });
+    all.push(line("assets.memory", one(format!("{memory} bytes"))));
     all.extend(of_limits(*limits, *log));
     all
 }

@@ -12,7 +12,7 @@ use super::fault::Report;
 use super::read::{self, OneOrMore, Read, Section};
 use super::secret::SecretFrom;
 use super::url::{HttpUrl, RedisUrl, ServerUrl, SftpUrl};
-use super::values::{Bytes, Connect, HostName, IntegratorName, Prefix, Sometimes};
+use super::values::{Bytes, Connect, HostName, IntegratorName, Memory, Prefix, Sometimes};
 use crate::live::Mode;
 use crate::ops::log;
 use crate::relay::Validate;
@@ -76,7 +76,7 @@ fn dotted(title: &str, key: &str) -> String {
 }
 
 /// Keys at the top that are sections, not values.
-pub const TABLES: [&str; 12] = [
+pub const TABLES: [&str; 13] = [
     "server",
     "tls",
     "jwt",
@@ -86,6 +86,7 @@ pub const TABLES: [&str; 12] = [
     "saves",
     "archive",
     "state",
+    "assets",
     "headers",
     "limits",
     "log",
@@ -105,6 +106,7 @@ section! {
         saves: Saves,
         archive: Archive,
         state: State,
+        assets: Assets,
         headers: Headers,
         limits: Limits,
         log: Log,
@@ -218,6 +220,13 @@ section! {
     /// `[state]`
     State "state", "a section [state]", "a section [state]" {
         redis: RedisUrl,
+    }
+}
+
+section! {
+    /// `[assets]`
+    Assets "assets", "a section [assets]", "a section [assets]" {
+        memory: Memory,
     }
 }
 

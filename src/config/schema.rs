@@ -8,7 +8,7 @@ use super::read::Section;
 use super::suggest::nearest;
 
 /// Every section as it is written, with the keys that hold values.
-pub const SECTIONS: [(&str, &[&str]); 14] = [
+pub const SECTIONS: [(&str, &[&str]); 15] = [
     ("", raw::File::KEYS),
     ("[server]", raw::Server::KEYS),
     ("[tls]", raw::Tls::KEYS),
@@ -20,6 +20,7 @@ pub const SECTIONS: [(&str, &[&str]); 14] = [
     ("[saves]", raw::Saves::KEYS),
     ("[archive]", raw::Archive::KEYS),
     ("[state]", raw::State::KEYS),
+    ("[assets]", raw::Assets::KEYS),
     ("[headers]", raw::Headers::KEYS),
     ("[limits]", raw::Limits::KEYS),
     ("[log]", raw::Log::KEYS),

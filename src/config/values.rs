@@ -116,6 +116,21 @@ written_as_text!(
     size
 );
 
+/// A size in bytes; 0 when it is off.
+pub struct Memory(pub u64);
+
+written_as_text!(
+    Memory,
+    "a size in quotes, such as \"64MiB\", or \"off\"",
+    "a list of sizes, as in [\"64MiB\"]",
+    |text| {
+        match text {
+            "off" => Ok(Memory(0)),
+            _ => size(text).map(|Bytes(bytes)| Memory(bytes)),
+        }
+    }
+);
+
 /// Units of sizes; `KB` is what many write for `kB`.
 const UNITS: [(&str, u64); 10] = [
     ("B", 1),

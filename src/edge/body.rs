@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::exchange::Exchange;
+use crate::assets::Draft;
 use crate::rules::packet::Packets;
 use crate::upstream::{AnswerBody, BodyFault, Outgoing, Progress};
 
@@ -209,7 +210,8 @@ pub struct Reply {
 }
 
 enum Kind {
-    Upstream(AnswerBody),
+    /// With the copy that is kept of it, if one is.
+    Upstream(AnswerBody, Option<Box<Draft>>),
     Whole(Bytes),
     Streamed(Incoming),
     /// A file, piece by piece, and how much of it is left.
@@ -219,7 +221,12 @@ enum Kind {
 impl Reply {
     /// Streamed from the Document Server.
     pub fn upstream(body: AnswerBody, exchange: &Rc<Exchange>) -> Self {
-        Self { kind: Kind::Upstream(body), exchange: Some(exchange.clone()) }
+        Self::kept(body, None, exchange)
+    }
+
+    /// Streamed from the Document Server, and kept.
+    pub fn kept(body: AnswerBody, draft: Option<Draft>, exchange: &Rc<Exchange>) -> Self {
+        Self { kind: Kind::Upstream(body, draft.map(Box::new)), exchange: Some(exchange.clone()) }
     }
 
     /// Streamed from an integrator.
@@ -246,7 +253,7 @@ impl Reply {
     pub fn withhold(&mut self) -> Option<u64> {
         match &mut self.kind {
             Kind::Whole(bytes) => Some(std::mem::take(bytes).len() as u64),
-            Kind::Upstream(_) | Kind::Streamed(_) | Kind::File(..) => None,
+            Kind::Upstream(..) | Kind::Streamed(_) | Kind::File(..) => None,
         }
     }
 
@@ -266,7 +273,13 @@ impl Body for Reply {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let polled: Poll<Option<Result<Frame<Bytes>, Self::Error>>> = match &mut self.kind {
-            Kind::Upstream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Upstream(body, draft) => {
+                let polled = Pin::new(&mut *body).poll_frame(cx);
+                if draft.is_some() {
+                    copy(draft, &polled, body.is_end_stream());
+                }
+                polled.map_err(Into::into)
+            }
             Kind::Streamed(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Kind::File(pieces, left) => pieces.poll_recv(cx).map(|piece| {
                 piece.map(|piece| {
@@ -300,7 +313,7 @@ impl Body for Reply {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Upstream(body) => body.is_end_stream(),
+            Kind::Upstream(body, _) => body.is_end_stream(),
             Kind::Streamed(body) => body.is_end_stream(),
             Kind::File(_, left) => *left == 0,
             Kind::Whole(bytes) => bytes.is_empty(),
@@ -309,11 +322,27 @@ impl Body for Reply {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Upstream(body) => body.size_hint(),
+            Kind::Upstream(body, _) => body.size_hint(),
             Kind::Streamed(body) => body.size_hint(),
             Kind::File(_, left) => SizeHint::with_exact(*left),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
+    }
+}
+
+/// Copies a piece of an answer. What breaks off, is too large or has trailers is not kept.
+fn copy<E>(draft: &mut Option<Box<Draft>>, polled: &Poll<Option<Result<Frame<Bytes>, E>>>, over: bool) {
+    let piece = match polled {
+        Poll::Pending => return,
+        Poll::Ready(None) => None,
+        Poll::Ready(Some(Err(_))) => return *draft = None,
+        Poll::Ready(Some(Ok(frame))) => Some(frame.data_ref()),
+    };
+    let (Some(copy), over) = (draft.as_mut(), over || piece.is_none()) else { return };
+    if !piece.is_none_or(|piece| piece.is_some_and(|piece| copy.take(piece))) {
+        *draft = None;
+    } else if over && let Some(draft) = draft.take() {
+        draft.finish();
     }
 }
 

@@ -40,6 +40,7 @@ pub struct Exchange {
     asked: RefCell<Option<(Arc<Server>, Duration, u32)>>,
     waiting: Cell<Waiting>,
     aborted: Cell<bool>,
+    memory: Cell<bool>,
 }
 
 /// What the log says of a head.
@@ -105,6 +106,7 @@ impl Exchange {
             asked: RefCell::new(None),
             waiting: Cell::new(Waiting::No),
             aborted: Cell::new(false),
+            memory: Cell::new(false),
         });
         connection.watch(&exchange);
         exchange
@@ -163,6 +165,17 @@ impl Exchange {
     /// A Document Server was asked.
     pub fn asked(&self, server: &Arc<Server>, tries: u32) {
         *self.asked.borrow_mut() = Some((server.clone(), self.begun.elapsed(), tries));
+    }
+
+    /// It was answered from memory.
+    pub fn found_in_memory(&self) {
+        self.connection.core.ops.metrics.assets.hits.increment(1);
+        self.memory.set(true);
+    }
+
+    /// It might have been, but was not there.
+    pub fn not_in_memory(&self) {
+        self.connection.core.ops.metrics.assets.misses.increment(1);
     }
 
     /// Bytes of the request's body came.
@@ -236,6 +249,9 @@ impl Drop for Exchange {
         let core = &self.connection.core;
         self.connection.pulse.end();
         core.ops.metrics.request(self.route.get(), self.status.get());
+        if self.memory.get() {
+            core.ops.metrics.assets.served.increment(self.bytes_out.get());
+        }
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
         let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
@@ -266,6 +282,7 @@ impl Drop for Exchange {
             tls: self.connection.tls,
             agent: text(head.agent.as_ref()).map(Text),
             aborted: self.aborted.get(),
+            memory: self.memory.get(),
         });
     }
 }

@@ -22,12 +22,13 @@ use hyper::header::{
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
+use super::asset::{self, Found, Keep};
 use super::body::{LARGEST, Reply, Unread};
 use super::conn::{Connection, MOST_FIELDS};
 use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
 use super::{own, relay, socket};
-use crate::live::{Running, Site};
+use crate::live::Running;
 use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
@@ -105,6 +106,14 @@ async fn answer(
     if body.declared() > LARGEST {
         return Err(Refusal::BodyTooLarge.into());
     }
+    let keep = match asset::find(&way, &mut parts, exchange) {
+        Found::Here(mut response) => {
+            dress(&mut response, &way);
+            return Ok(response);
+        }
+        Found::Elsewhere(keep) => Some(keep),
+        Found::Not => None,
+    };
     let inspected = match matched.rule.body {
         BodyRule::Inspect { limit } => Some(body.read(limit, exchange).await.map_err(Trouble::Body)?),
         BodyRule::Stream | BodyRule::None => None,
@@ -117,7 +126,7 @@ async fn answer(
         (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
-    forward(connection, exchange, way, parts, permit, outgoing).await
+    forward(connection, exchange, way, parts, (permit, outgoing), keep).await
 }
 
 /// hyper counts fields for HTTP/1 alone. The pieces of a cookie are one field (RFC 9113 8.2.3).
@@ -188,8 +197,8 @@ async fn forward(
     exchange: &Rc<Exchange>,
     way: Way<'_>,
     parts: Parts,
-    permit: Permit,
-    body: Outgoing,
+    (permit, body): (Permit, Outgoing),
+    keep: Option<Keep>,
 ) -> Result<Response<Reply>, Trouble> {
     // Only editor sockets are upgraded; here the wish is dropped with the other fields of the hop.
     let prepared = prepare(&way, parts, Hop::Ordinary)?;
@@ -197,11 +206,11 @@ async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Trouble::Unfit("it switched protocols without being asked"));
     }
+    let coding = keep.as_ref().and_then(|keep| keep.coding(response.status(), response.headers()));
     headers::to_client(response.headers_mut(), Hop::Ordinary);
-    if way.matched.rule.shown == Shown::Page {
-        dress(&mut response, &way.running.settings.site);
-    }
-    Ok(response.map(|body| Reply::upstream(body, exchange)))
+    let draft = keep.zip(coding).and_then(|(keep, coding)| keep.draft(coding, response.headers()));
+    dress(&mut response, &way);
+    Ok(response.map(|body| Reply::kept(body, draft, exchange)))
 }
 
 /// Sends a prepared request, and waits for the head of its answer.
@@ -258,8 +267,11 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// What pages of the editor carry. X-Frame-Options is never among it: the editor is framed by its integrator.
-fn dress<B>(response: &mut Response<B>, site: &Site) {
-    let headers = response.headers_mut();
+fn dress<B>(response: &mut Response<B>, way: &Way<'_>) {
+    if way.matched.rule.shown != Shown::Page {
+        return;
+    }
+    let (headers, site) = (response.headers_mut(), &way.running.settings.site);
     if let Some(hsts) = &site.hsts {
         headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
     }

@@ -1,5 +1,6 @@
 //! The public listener: sockets in, one snapshot a request, answers out.
 
+mod asset;
 mod body;
 mod conn;
 mod core;

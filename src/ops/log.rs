@@ -123,6 +123,9 @@ pub struct Access<'a> {
     /// Whether the answer was cut short.
     #[serde(skip_serializing_if = "is_false")]
     pub aborted: bool,
+    /// Whether the answer came from the gateway's memory.
+    #[serde(skip_serializing_if = "is_false")]
+    pub memory: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
@@ -446,6 +449,7 @@ mod tests {
             tls: Some("1.3"),
             agent: Some(Text(agent)),
             aborted: false,
+            memory: false,
         }
     }
 

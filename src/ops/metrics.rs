@@ -5,6 +5,7 @@ use std::fmt;
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::assets::AssetMetrics;
 use super::configured::{ConfigMetrics, SECRETS};
 use super::saves::{SaveMetrics, recorder};
 use crate::rules::objection::Ground;
@@ -22,6 +23,8 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// Callbacks and saves.
     pub saves: SaveMetrics,
+    /// The editor's files in memory.
+    pub assets: AssetMetrics,
     /// Connections that are open now.
     pub connections: Gauge,
     /// Connections refused because a cap was reached.
@@ -102,6 +105,7 @@ impl Metrics {
             counter("gateway_tokens_total", "Tokens that held, by the secret that signed them.", &labels)
         });
         let saves = SaveMetrics::new(&recorder);
+        let assets = AssetMetrics::new(&recorder);
         let session = |event| {
             let help = "Editors that joined or left a document; who returns within 10 s has not left.";
             counter("onlyoffice_session_events_total", help, &[("event", event)])
@@ -109,6 +113,7 @@ impl Metrics {
         Self {
             config: ConfigMetrics::new(&recorder),
             saves,
+            assets,
             requests,
             refusals,
             objections: objections.collect(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+mod assets;
 pub mod configured;
 pub mod log;
 pub mod metrics;

@@ -1,5 +1,6 @@
 //! The decisions of the gateway as functions over plain data: no sockets, files, clocks, logs or metrics below this line.
 
+pub mod asset;
 pub mod callback;
 pub mod carrier;
 pub mod class;

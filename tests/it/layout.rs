@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms it may use. Arrows of `src/ARCHITECTURE.md`, as data.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("secret", &[]),
     ("document", &[]),
     ("rules", &["secret"]),
@@ -13,18 +13,19 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("tls", &["rules"]),
     ("state", &["secret", "ops"]),
     ("upstream", &["rules", "ops", "tls"]),
+    ("assets", &["upstream", "rules", "ops"]),
     ("sockets", &["upstream", "state", "rules", "ops"]),
     ("relay", &["upstream", "state", "tls", "document", "rules", "secret", "ops"]),
-    ("live", &["relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
-    ("edge", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
+    ("live", &["assets", "relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
+    ("edge", &["live", "assets", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
     ("admin", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "ops"]),
-    ("config", &["live", "relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
+    ("config", &["live", "assets", "relay", "sockets", "upstream", "state", "tls", "rules", "secret", "ops"]),
     ("reload", &["config", "live", "tls", "rules", "ops"]),
     (
         "app",
         &[
-            "document", "reload", "config", "edge", "admin", "live", "relay", "sockets", "upstream", "state",
-            "tls", "rules", "ops",
+            "assets", "document", "reload", "config", "edge", "admin", "live", "relay", "sockets",
+            "upstream", "state", "tls", "rules", "ops",
         ],
     ),
     (

@@ -3,6 +3,7 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod assets;
 mod doctor;
 mod editor;
 mod faults;

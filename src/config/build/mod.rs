@@ -1,5 +1,6 @@
 //! From "as written" to "ready to use": defaults, ranges, files, and everything that one key says about another.
 
+mod assets;
 mod certificates;
 mod context;
 mod integrators;
@@ -85,6 +86,7 @@ pub fn build(file: raw::File, path: &Path, around: Around<'_>, report: &mut Repo
     let saves = saves::build(&part(file.saves, &file.written), context);
     let archive = saves::archive(&part(file.archive, &file.written), context);
     let state = state(file.state.map(Spanned::into_inner), context);
+    let assets = assets::build(&part(file.assets, &file.written), context);
     let limits = self::limits(limits.get_ref(), context);
     let log = log_settings(&part(file.log, &file.written));
 
@@ -95,8 +97,21 @@ pub fn build(file: raw::File, path: &Path, around: Around<'_>, report: &mut Repo
     let routes = servers::switches(document_server.get_ref());
     let relay = relay::Settings { integrators: integrators.built, saves, archive: archive?, secret };
     let (site, tls) = (site?, tls?);
-    let snapshot =
-        Snapshot { mode, site, tokens, routes, tls, upstream, sockets, relay, state, limits, log, drain };
+    let snapshot = Snapshot {
+        mode,
+        site,
+        tokens,
+        routes,
+        tls,
+        upstream,
+        sockets,
+        assets,
+        relay,
+        state,
+        limits,
+        log,
+        drain,
+    };
     Some(Built { snapshot, fixed })
 }
 
