@@ -24,6 +24,7 @@ mod relay;
 mod relay_crash;
 mod relay_door;
 mod reload;
+mod reload_load;
 mod restart;
 mod rig;
 mod socket_io;
