@@ -47,6 +47,14 @@ impl<'a> Context<'a> {
         self.folder.join(written)
     }
 
+    /// The path of a folder. Written as nothing it would be the configuration's own, which nobody means.
+    pub fn folder(&mut self, key: &str, written: &Spanned<String>) -> PathBuf {
+        if written.get_ref().trim().is_empty() {
+            self.report.fault(written.span(), format!("`{key}` is empty; name a folder"));
+        }
+        self.path(written.get_ref())
+    }
+
     /// Reads a small file that the configuration names. `None` after a fault has been reported.
     pub fn read(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
         match self.files.read(path) {

@@ -21,7 +21,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// How saves are kept and delivered.
 pub fn build(saves: &Part<raw::Saves>, context: &mut Context<'_>) -> Saves {
     let raw = saves.get_ref();
-    let directory = context.path(raw.directory.as_ref().map_or("/var/lib/rapidpm-gateway", |d| d.get_ref()));
+    let directory = match &raw.directory {
+        Some(written) => context.folder("saves.directory", written),
+        None => "/var/lib/rapidpm-gateway".into(),
+    };
     if let Some(written) = raw.directory.as_ref().filter(|_| directory.exists() && !directory.is_dir()) {
         context
             .report

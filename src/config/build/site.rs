@@ -125,7 +125,7 @@ fn networks(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {
 
 fn acme_challenge(server: &raw::Server, context: &mut Context<'_>) -> Option<PathBuf> {
     let written = server.acme_challenge.as_ref()?;
-    let path = context.path(written.get_ref());
+    let path = context.folder("server.acme_challenge", written);
     if server.http.as_ref().is_some_and(|http| http.get_ref().is_empty()) {
         let message = "`server.acme_challenge` is never served: `server.http` is empty";
         context.report.warn(written.span(), message);
