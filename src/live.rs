@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use hyper::header::{HeaderName, HeaderValue};
@@ -247,6 +247,20 @@ impl Live {
     /// What became of the last change; `None` while what runs is what the gateway was started with.
     pub fn outcome(&self) -> Option<Arc<Outcome>> {
         self.outcome.load_full()
+    }
+
+    /// What a person should look at, for monitors: a last change that was refused, certificates that end or have ended.
+    pub fn complaints(&self, now: SystemTime) -> Vec<String> {
+        /// Certificates of six days are renewed with a third of that left.
+        const SOON: Duration = Duration::from_secs(24 * 3600);
+        let running = self.load();
+        let pairs = running.settings.tls.iter().flat_map(|tls| tls.certificates.pairs());
+        let ending = pairs.filter(|pair| pair.validity().until < now + SOON).map(|pair| {
+            let until = humantime::format_rfc3339_seconds(pair.validity().until);
+            format!("certificate \"{}\" ends at {until}", pair.label())
+        });
+        let of_change = self.outcome().map(|outcome| outcome.complaints()).unwrap_or_default();
+        of_change.into_iter().chain(ending).collect()
     }
 
     /// Keeps what became of a change.

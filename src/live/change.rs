@@ -96,6 +96,21 @@ pub struct Outcome {
     pub stale_certificates: Vec<String>,
 }
 
+impl Outcome {
+    /// What of it a person should look at, for monitors; nothing after a change that went well.
+    pub fn complaints(&self) -> Vec<String> {
+        let refused = (self.result == Verdict::Refused).then(|| {
+            format!("the configuration on disk has {}; the one before goes on", faults_of(self.faults.len()))
+        });
+        let stale = self.stale_certificates.iter().map(|name| {
+            format!(
+                "the changed files of certificate \"{name}\" cannot be used; the last good pair is served"
+            )
+        });
+        refused.into_iter().chain(stale).collect()
+    }
+}
+
 impl fmt::Display for Outcome {
     /// One line, for systemd's status and for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -166,6 +181,10 @@ mod tests {
             ),
         ] {
             assert_eq!(outcome.to_string(), expected);
+            assert_eq!(outcome.complaints().is_empty(), outcome.result == Verdict::Applied);
         }
+        let mut stale = outcome(Verdict::Refused, 0, 1, &[]);
+        stale.stale_certificates.push("a.example".into());
+        assert_eq!(stale.complaints().len(), 2);
     }
 }
