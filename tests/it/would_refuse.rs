@@ -10,6 +10,7 @@ use standin::{clock, token};
 
 use crate::editor::Editor;
 use crate::process;
+use crate::relay;
 use crate::rig::{Got, Rig, SECRET, Setup};
 use crate::wire;
 
@@ -200,4 +201,38 @@ async fn what_enforce_would_refuse_is_listed_with_examples() {
             && text.contains("host elsewhere.example"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn for_a_whole_editing_session_the_list_is_empty() {
+    let app = relay::application().await;
+    // The test's editor is a page of port 443; its gateway has another.
+    let origins = "origins = [\"https://localhost\"]".to_owned();
+    let lines = vec![("", "mode = \"observe\"".to_owned()), ("sockets", origins)];
+    let rig = Rig::with(relay::setup(&app, lines)).await;
+    app.set_public_url(&format!("https://localhost:{}/relay/rapidpm", rig.https.port()));
+    app.put("demo", "docx", "first");
+    let mut ann = Editor::join(rig.https, &app, "ann").await;
+    let ben = Editor::join(rig.https, &app, "ben").await;
+    ann.write("hello ").await;
+    drop((ann, ben));
+    app.wait_for_save("demo").await;
+    for (path, claims) in [
+        ("/command", token::command("version", None)),
+        (
+            "/converter",
+            token::convert(
+                "c1",
+                &format!("https://localhost:{}/relay/rapidpm/files/demo.docx", rig.https.port()),
+                "docx",
+                "pdf",
+            ),
+        ),
+    ] {
+        let body = json!({ "token": token::sign(SECRET, &claims) }).to_string();
+        let request =
+            Request::post(path).header("host", "localhost").body(Full::<Bytes>::from(body)).unwrap();
+        assert_eq!(rig.send(request).await.status, 200);
+    }
+    assert_eq!(list(&rig).await["counted"], json!([]));
 }

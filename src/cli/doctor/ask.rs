@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::relay::client::whole;
 
-/// Name, connection, handshake and answer each; who needs longer is in trouble.
+/// For name, connection and handshake together, and again for an answer; who needs longer is in trouble.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Pages that are looked at are small.
 const LARGEST: usize = 1 << 20;
@@ -144,6 +144,13 @@ pub async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Missed> {
 
 /// A connection, and what the other side showed.
 pub async fn connect(peer: &Peer) -> Result<(Box<dyn Stream>, Shown), Missed> {
+    let all = timeout(PATIENCE, connected(peer)).await;
+    all.unwrap_or_else(|_| {
+        Err(missed(Stage::Connect, format_args!("nothing within {} s", PATIENCE.as_secs())))
+    })
+}
+
+async fn connected(peer: &Peer) -> Result<(Box<dyn Stream>, Shown), Missed> {
     let addresses = resolve(&peer.host, peer.port).await?;
     let stream = within(Stage::Connect, TcpStream::connect(&*addresses)).await?;
     let Some(name) = &peer.tls else { return Ok((Box::new(stream), Shown::default())) };

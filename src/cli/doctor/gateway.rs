@@ -1,5 +1,7 @@
 //! Questions to the running gateway, over its admin listener: does it run, what has it refused, is a previous secret in use.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use hyper::Method;
 
 use super::ask::{Missed, Stage, ask};
@@ -19,12 +21,13 @@ pub async fn questions(house: &House) -> Vec<Finding> {
         Ok(answer) if answer.status == 200 => Some(answer.text()),
         _ => None,
     };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
     let several = house.snapshot().tokens.keys.len() > 1;
     let ready = ready.map(|answer| (answer.status, answer.text()));
     vec![
         Question::Gateway.is(of, runs(ready.as_ref(), metrics.is_some())),
         Question::Refused.is("", refused(metrics.as_deref())),
-        Question::Previous.is("", previous(metrics.as_deref(), several)),
+        Question::Previous.is("", previous(metrics.as_deref(), several, now)),
     ]
 }
 
@@ -66,25 +69,29 @@ fn refused(metrics: Option<&str>) -> Verdict {
     if held == 0.0 { Verdict::failed(seen, cure) } else { Verdict::warning(seen, cure) }
 }
 
-fn previous(metrics: Option<&str>, several: bool) -> Verdict {
+fn previous(metrics: Option<&str>, several: bool, now: f64) -> Verdict {
     if !several {
         return Verdict::ok("there is none");
     }
     let Some(metrics) = metrics else { return Verdict::skipped("no gateway runs") };
+    let used = "gateway_token_last_used_timestamp_seconds{secret=\"previous-";
+    let used = metrics.lines().filter(|line| line.starts_with(used));
+    let last = used.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).fold(0.0, f64::max);
     let all = sum(metrics, "gateway_tokens_total{");
-    let present = sum(metrics, "gateway_tokens_total{secret=\"current\"}");
-    if all > present {
-        Verdict::ok(format!(
-            "yes: {} of {all} tokens since the start; jwt.previous is still needed",
-            all - present
-        ))
+    let hours = (now - last) / 3600.0;
+    let cure = "Take the old secret out of jwt.previous; unless it is the new one, to which others have yet to move.";
+    if last > 0.0 && hours < 24.0 {
+        Verdict::ok(format!("yes: a token was signed with one {hours:.1} hours ago; it is still needed"))
+    } else if last > 0.0 {
+        Verdict::warning(
+            format!("no: the last token that was signed with one came {:.0} days ago", hours / 24.0),
+            cure,
+        )
     } else if all == 0.0 {
         Verdict::ok("no token has come since the start; wait for a day's traffic")
     } else {
-        Verdict::warning(
-            format!("no: all {all} tokens since the start were signed with the present secret"),
-            "If a whole day has passed since the start, take the old secret out of jwt.previous.",
-        )
+        let seen = format!("no: none of {all} tokens since the start was signed with one");
+        Verdict::warning(seen, format!("If a whole day has passed since the start: {cure}"))
     }
 }
 
@@ -125,10 +132,17 @@ gateway_tokens_total{secret=\"previous-1\"} 0";
 
     #[test]
     fn a_previous_secret_that_nobody_uses_can_go() {
-        let used = PAGE.replace("previous-1\"} 0", "previous-1\"} 2");
-        assert_eq!(previous(Some(PAGE), false).state(), "ok");
-        assert_eq!(previous(Some(PAGE), true).state(), "warning");
-        assert_eq!(previous(Some(&used), true).state(), "ok");
-        assert_eq!(previous(None, true).state(), "skipped");
+        let now = 1_795_600_000.0;
+        let used = |hours: u32| {
+            let at = now - f64::from(hours) * 3600.0;
+            format!("{PAGE}\ngateway_token_last_used_timestamp_seconds{{secret=\"previous-1\"}} {at}")
+        };
+        let none = PAGE.replace("} 7", "} 0");
+        assert_eq!(previous(Some(PAGE), false, now).state(), "ok");
+        assert_eq!(previous(Some(PAGE), true, now).state(), "warning");
+        assert_eq!(previous(Some(&none), true, now).state(), "ok");
+        assert_eq!(previous(Some(&used(2)), true, now).state(), "ok");
+        assert_eq!(previous(Some(&used(50)), true, now).state(), "warning");
+        assert_eq!(previous(None, true, now).state(), "skipped");
     }
 }

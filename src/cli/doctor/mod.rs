@@ -19,20 +19,26 @@ mod spool;
 mod stores;
 mod would_refuse;
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::runtime::Builder;
 use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, timeout_at};
 
 use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
 use crate::config::{self, Env};
 use crate::tls;
 use house::House;
-use question::{Finding, Question};
+use question::{Finding, Question, Verdict};
 use report::Report;
+
+/// For everything together. Each question has its own bounds, but a slow server is asked many.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// What `doctor` is told.
 #[derive(Debug, Clone, Args)]
@@ -166,17 +172,33 @@ async fn examine(house: House) -> Vec<Finding> {
         stores::archive(house.snapshot().relay.archive.as_ref()).await,
         stores::redis(&house.snapshot().state).await,
     ]);
-    let mut findings = gather(topics).await;
+    let (mut findings, whole) = gather(topics).await;
+    let asked: HashSet<Question> = findings.iter().map(|finding| finding.question).collect();
+    for question in Question::ALL.iter().filter(|question| !asked.contains(question)) {
+        findings.push(question.is("", unasked(whole)));
+    }
     let place = |question: Question| Question::ALL.iter().position(|known| *known == question);
     findings.sort_by(|a, b| (place(a.question), &a.of).cmp(&(place(b.question), &b.of)));
     findings
 }
 
-/// Waits for all of them; says how far they are where a person looks on.
-async fn gather(mut topics: JoinSet<Vec<Finding>>) -> Vec<Finding> {
+/// A question that brought no answer: nobody to ask, or somebody who held the asking up.
+fn unasked(whole: bool) -> Verdict {
+    match whole {
+        true => Verdict::skipped("nothing of the kind is configured"),
+        false => Verdict::failed(
+            format!("no answer within {} s", LONGEST.as_secs()),
+            "Something takes connections and stands still; ask again, and see which other questions are slow.",
+        ),
+    }
+}
+
+/// Waits for all of them, for a time; whether all came. Says how far they are where a person looks on.
+async fn gather(mut topics: JoinSet<Vec<Finding>>) -> (Vec<Finding>, bool) {
+    let end = Instant::now() + LONGEST;
     let (all, person) = (topics.len(), stderr().is_terminal());
     let mut findings = Vec::new();
-    while let Some(found) = topics.join_next().await {
+    while let Ok(Some(found)) = timeout_at(end, topics.join_next()).await {
         findings.extend(found.unwrap_or_default());
         if person {
             write!(stderr(), "\rasked {} of {all} … ", all - topics.len()).ok();
@@ -185,5 +207,6 @@ async fn gather(mut topics: JoinSet<Vec<Finding>>) -> Vec<Finding> {
     if person {
         write!(stderr(), "\r{:24}\r", "").ok();
     }
-    findings
+    let whole = topics.is_empty();
+    (findings, whole)
 }

@@ -4,8 +4,9 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use hyper::Method;
+use tokio::task::JoinSet;
 
-use super::ask::{Peer, ask};
+use super::ask::{Answer, Peer, ask};
 use super::house::House;
 use super::question::{Finding, Question, Verdict};
 use crate::upstream::Address;
@@ -55,14 +56,17 @@ pub async fn exposed(house: &House, server: &Address) -> Finding {
             "the Document Server is not on loopback; see that a firewall lets only the gateway reach it";
         return Question::Exposed.is(of, Verdict::skipped(why));
     }
-    let mut open = Vec::new();
+    let mut asked = JoinSet::new();
     for ip in addresses().into_iter().take(MOST) {
         let peer = Peer::plain(ip.to_string(), server.port);
-        let asked = ask(&peer, house.to_server(Method::GET, "/healthcheck", Vec::new())).await;
-        if asked.is_ok_and(|answer| matches!(answer.text().as_str(), "true" | "false")) {
-            open.push(ip.to_string());
-        }
+        let request = house.to_server(Method::GET, "/healthcheck", Vec::new());
+        asked.spawn(async move { (ip, ask(&peer, request).await) });
     }
+    let answers = asked.join_all().await.into_iter();
+    let says = |answer: &Answer| matches!(answer.text().as_str(), "true" | "false");
+    let open = answers.filter(|(_, answer)| answer.as_ref().is_ok_and(says));
+    let mut open: Vec<String> = open.map(|(ip, _)| ip.to_string()).collect();
+    open.sort_unstable();
     Question::Exposed.is(of, judge(server, &open))
 }
 

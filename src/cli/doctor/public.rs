@@ -2,6 +2,7 @@
 //! closed what must be closed. Asked by the public name; where this machine cannot reach that, at its own listener.
 
 use hyper::Method;
+use tokio::task::JoinSet;
 
 use super::ask::{Answer, Missed, Peer, Stage, ask, connect, resolve};
 use super::house::{House, request};
@@ -45,17 +46,28 @@ pub async fn questions(house: &House, public: &PublicUrl) -> Vec<Finding> {
         (Err(_), Some(listener)) => (listener, " (asked at the listener)"),
         _ => (outside, ""),
     };
-    let moved = ask(&peer, House::to_public(public, Method::GET, MOVED)).await;
+    let (moved, answers) = tokio::join!(
+        ask(&peer, House::to_public(public, Method::GET, MOVED)),
+        knock_everywhere(&peer, public)
+    );
     findings.push(Question::PublicLinks.is(&of, links(&moved, &of)));
-    let mut answers = Vec::new();
-    for path in CLOSED {
-        answers.push((path, ask(&peer, House::to_public(public, Method::GET, path)).await));
-    }
-    let mut build = House::to_public(public, Method::POST, "/docbuilder");
-    *build.body_mut() = request(Method::POST, "/", b"{}".to_vec()).into_body();
-    answers.push(("/docbuilder", ask(&peer, build).await));
     findings.push(Question::Closed.is(format!("{of}{from}"), closed(&answers)));
     findings
+}
+
+/// Asks for everything that must be closed, at the same time.
+async fn knock_everywhere(peer: &Peer, public: &PublicUrl) -> Vec<(&'static str, Result<Answer, Missed>)> {
+    let mut build = House::to_public(public, Method::POST, "/docbuilder");
+    *build.body_mut() = request(Method::POST, "/", b"{}".to_vec()).into_body();
+    let closed = CLOSED.map(|path| (path, House::to_public(public, Method::GET, path)));
+    let mut asked = JoinSet::new();
+    for (path, request) in closed.into_iter().chain([("/docbuilder", build)]) {
+        let peer = peer.clone();
+        asked.spawn(async move { (path, ask(&peer, request).await) });
+    }
+    let mut answers = asked.join_all().await;
+    answers.sort_by_key(|(path, _)| *path);
+    answers
 }
 
 fn dns(resolved: &Result<Vec<std::net::SocketAddr>, Missed>) -> Verdict {

@@ -53,7 +53,8 @@ pub fn text(list: &Value) -> String {
         if example["host"].is_string() {
             write!(text, " host {}", word(&example["host"])).ok();
         }
-        write!(text, "\n  {}", example["why"].as_str().unwrap_or_default()).ok();
+        let why = example["why"].as_str().unwrap_or_default();
+        write!(text, "\n  {}", why.replace(char::is_control, " ")).ok();
     }
     text
 }
