@@ -187,7 +187,8 @@ impl Gateway {
         gateway.leave.push(leave);
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, live.clone(), ops.clone(), left)?);
         compress_assets(&live, &gateway.load);
-        gateway.control = Some(serve_control(control, bound.admin, Admin { live, ops, asks }, sockets));
+        let admin = Admin { live, ops, asks, relay, sockets };
+        gateway.control = Some(serve_control(control, bound.admin, admin));
         Ok(gateway)
     }
 
@@ -222,8 +223,9 @@ impl Gateway {
             leave.send(()).ok();
         }
         self.stage.send_replace(Stage::Draining);
+        self.relay.leave();
         if let Some(control) = &self.control {
-            control.block_on(drained(&self.load, drain));
+            control.block_on(drained(&self.load, &self.relay, drain));
         }
         self.stage.send_replace(Stage::Closing);
         for thread in self.threads.drain(..) {
@@ -240,9 +242,10 @@ impl Gateway {
     }
 }
 
-async fn drained(load: &[Arc<Load>], drain: Duration) {
+async fn drained(load: &[Arc<Load>], relay: &Relay, drain: Duration) {
     let deadline = Instant::now() + drain;
-    while Instant::now() < deadline && load.iter().any(|core| core.requests() > 0) {
+    let busy = || relay.is_busy() || load.iter().any(|core| core.requests() > 0);
+    while Instant::now() < deadline && busy() {
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -309,14 +312,10 @@ fn control_runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
 }
 
-fn serve_control(
-    runtime: Runtime,
-    socket: TcpListener,
-    admin: Admin,
-    sockets: Arc<sockets::Shared>,
-) -> Runtime {
+fn serve_control(runtime: Runtime, socket: TcpListener, admin: Admin) -> Runtime {
     watch_servers(runtime.handle(), &admin.live, &admin.ops);
     let (metrics, patience) = (admin.ops.metrics.clone(), Deadlines::default().packet);
+    let sockets = admin.sockets.clone();
     runtime.spawn(async move {
         let mut next = Instant::now();
         loop {

@@ -19,7 +19,10 @@ use tokio::time::sleep;
 
 use crate::live::{Asks, Live};
 use crate::ops::Ops;
+use crate::relay::Relay;
+use crate::sockets;
 
+mod health;
 mod objections;
 mod reload;
 
@@ -27,6 +30,10 @@ mod reload;
 const CONNECTIONS: usize = 64;
 /// A scraper that says nothing for this long is gone.
 const HEAD: Duration = Duration::from_secs(60);
+
+/// What else there is, for whoever asks for something else.
+const HERE: &str =
+    "Here are /metrics, /api/v1/onlyoffice/health, /api/v1/would-refuse, /livez, /readyz and POST /reload.\n";
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -37,6 +44,10 @@ pub struct Admin {
     pub ops: Ops,
     /// Where a reload is asked for.
     pub asks: Asks,
+    /// Saves.
+    pub relay: Arc<Relay>,
+    /// Who is in which document.
+    pub sockets: Arc<sockets::Shared>,
 }
 
 /// Serves until it is dropped. Runs on the control runtime.
@@ -82,12 +93,15 @@ impl Admin {
                 response
             }
             "/api/v1/would-refuse" => json(&objections::page(self)),
+            "/api/v1/onlyoffice/health" => {
+                let (code, told) = health::health(self);
+                let mut response = text(code, told);
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
             "/livez" => text(StatusCode::OK, "alive\n".into()),
             "/readyz" => self.ready(),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "Here are /metrics, /api/v1/would-refuse, /livez, /readyz and POST /reload.\n".into(),
-            ),
+            _ => text(StatusCode::NOT_FOUND, HERE.into()),
         }
     }
 

@@ -23,8 +23,12 @@ pub struct SaveMetrics {
     pub open: Gauge,
     /// Saves that wait for a person.
     pub parked: Gauge,
+    /// How long the oldest save waits that was taken over, in seconds.
+    pub oldest: Gauge,
     /// Bytes in the directory of saves.
     pub bytes: Gauge,
+    /// Saves that could not be kept and were passed through.
+    pub not_kept: Counter,
     settled: [Counter; 2],
     rejected: Vec<(&'static str, Counter)>,
 }
@@ -52,12 +56,13 @@ impl SaveMetrics {
             gauge.set(0.0);
             gauge
         };
-        let counter = |name: &'static str, help: &'static str, label: (&'static str, &'static str)| {
+        let counter_of = |name: &'static str, help: &'static str, labels: &[(&'static str, &'static str)]| {
             recorder.describe_counter(name.into(), None, help.into());
-            let counter = recorder.register_counter(&key(name, &[label]), &METADATA);
+            let counter = recorder.register_counter(&key(name, labels), &METADATA);
             counter.absolute(0);
             counter
         };
+        let counter = |name, help, label| counter_of(name, help, &[label]);
         let settled =
             |status| counter("onlyoffice_save_total", "Saves that are settled.", ("status", status));
         let rejected = |reason| {
@@ -77,6 +82,15 @@ impl SaveMetrics {
             locks: gauge("onlyoffice_transition_locks", "Documents whose final save is under way."),
             open: gauge("gateway_saves_open", "Saves that are under way or wait for another try."),
             parked: gauge("gateway_saves_parked", "Saves that wait for a person."),
+            oldest: gauge(
+                "gateway_saves_oldest_seconds",
+                "How long the oldest save waits that was taken over.",
+            ),
+            not_kept: counter_of(
+                "gateway_saves_not_kept_total",
+                "Saves that could not be kept and were passed through.",
+                &[],
+            ),
             bytes: gauge("gateway_saves_bytes", "Bytes in the directory of saves."),
             settled: [settled("success"), settled("failure")],
             rejected: ["file_content", "zip_integrity", "xml_wellformedness"].map(rejected).into(),

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,6 +25,9 @@ use super::{Connect, Integrator, Scheme};
 
 /// Name, connection and handshake: past this the other side is taken for being away.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// How often a silent host is asked whether it still lives; nine times without an answer, and the connection is over.
+const ALIVE: Duration = Duration::from_secs(10);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
@@ -57,6 +61,9 @@ impl Trust {
         let connected = async {
             let stream = TcpStream::connect((host.as_str(), port)).await?;
             stream.set_nodelay(true)?;
+            // An answer may take minutes; a host that died says nothing at all.
+            SockRef::from(&stream)
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(ALIVE).with_interval(ALIVE))?;
             let stream: Box<dyn Stream> = match to.scheme {
                 Scheme::Http => Box::new(stream),
                 Scheme::Https => {

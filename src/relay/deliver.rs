@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use http_body_util::Full;
+use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::CONTENT_TYPE;
 use tokio::time::timeout;
@@ -46,34 +48,42 @@ impl Relay {
         target: &str,
         parcel: Option<Parcel>,
         patience: Duration,
-    ) -> io::Result<Answer> {
-        let gone =
-            || io::Error::new(io::ErrorKind::NotFound, "no [[integrators]] entry has this name any more");
+    ) -> Result<Answer, Missed> {
+        let gone = || Missed::Here(io::Error::other("no [[integrators]] entry has this name any more"));
         let to = house::integrator(house, integrator).ok_or_else(gone)?;
-        let parcel = parcel.ok_or_else(|| io::Error::other("the callback cannot be written"))?;
-        let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-        timeout(patience, self.exchange(house, to, target, parcel)).await.map_err(|_| silent())?
-    }
-
-    async fn exchange(
-        &self,
-        house: &dyn House,
-        to: &Integrator,
-        target: &str,
-        parcel: Parcel,
-    ) -> io::Result<Answer> {
+        let parcel =
+            parcel.ok_or_else(|| Missed::Here(io::Error::other("the callback cannot be written")))?;
         let field = house::field(house, to);
         let Parcel { body, token, idempotency } = parcel;
         let envelope = Envelope { token: token.as_deref(), field: &field, idempotency, body };
-        let request =
-            letter::post(to, target, envelope).ok_or_else(|| io::Error::other("it cannot be written"))?;
+        let request = letter::post(to, target, envelope)
+            .ok_or_else(|| Missed::Here(io::Error::other("the callback's address cannot be written")))?;
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        let sent = timeout(patience, self.exchange(to, request)).await.map_err(|_| silent());
+        sent.and_then(|answer| answer).map_err(Missed::There)
+    }
+
+    async fn exchange(&self, to: &Integrator, request: Request<Full<Bytes>>) -> io::Result<Answer> {
         let mut sender = self.trust.connect(to).await?;
         let (parts, body) = client::send(&mut sender, request, PATIENCE).await?.into_parts();
-        let body = client::whole(body, LARGEST_ANSWER, PATIENCE).await?;
+        let body = match client::whole(body, LARGEST_ANSWER, PATIENCE).await {
+            // A long page is an answer, too, if not one that says anything.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Bytes::new(),
+            other => other?,
+        };
         let content_type =
             parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Answer { status: parts.status.as_u16(), content_type, body })
     }
+}
+
+/// Why a callback has got no answer.
+#[derive(Debug)]
+pub(super) enum Missed {
+    /// It could not be sent: that says nothing about the integrator.
+    Here(io::Error),
+    /// Nobody answered it.
+    There(io::Error),
 }
 
 /// Body and token of a callback.
@@ -89,12 +99,12 @@ pub(super) fn first(post: &Post, idempotency: Option<String>) -> Option<Parcel> 
 }
 
 /// Somebody was there: neither a proxy that speaks for an application that is away, nor a redirect to a login.
-fn heard(told: io::Result<Answer>) -> Option<Answer> {
+fn heard(told: Result<Answer, Missed>) -> Option<Answer> {
     told.ok().filter(|answer| !matches!(answer.status, 300..400 | 429 | 502..=504))
 }
 
 /// What a Document Server may see of an answer: a redirect would lose the save (protocol.md 4.3), so it never sees one.
-pub(super) fn shown(told: io::Result<Answer>) -> Answer {
+pub(super) fn shown(told: Result<Answer, Missed>) -> Answer {
     match told {
         Ok(answer) if (300..400).contains(&answer.status) => Answer::own(200, r#"{"error":1}"#),
         Ok(answer) => answer,
@@ -104,14 +114,13 @@ pub(super) fn shown(told: io::Result<Answer>) -> Answer {
 
 /// One try of a save.
 pub async fn deliver(relay: &Arc<Relay>, id: Id) {
-    let Ok(_turn) = relay.deliveries.acquire().await else { return };
     let house = (relay.current)();
     let parcel = match relay.first_post(id) {
         Some(post) => {
             let name = letter::idempotency(&post.callback.name());
             Ok((post.integrator.clone(), post.target.clone(), first(&post, Some(name))))
         }
-        None => again(relay, &*house, id).await,
+        None => again(relay, &*house, id).await.map_err(Missed::Here),
     };
     let told = match parcel {
         Ok((integrator, target, parcel)) => relay.send(&*house, &integrator, &target, parcel, PATIENCE).await,
@@ -119,13 +128,13 @@ pub async fn deliver(relay: &Arc<Relay>, id: Id) {
     };
     let verdict = match &told {
         Ok(answer) => save::meaning(Some(answer.status), &answer.body),
-        Err(error) => {
+        Err(Missed::There(error)) => {
             relay.say(Level::Warn, "an integrator cannot be reached", &error.to_string());
-            // What lies in this house does not say that the integrator is away.
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::InvalidData => Verdict::Again { down: false },
-                _ => save::meaning(None, &[]),
-            }
+            save::meaning(None, &[])
+        }
+        Err(Missed::Here(error)) => {
+            relay.say(Level::Error, "a kept save cannot be sent", &error.to_string());
+            Verdict::Again { down: false }
         }
     };
     relay.answered(id, remembered(&shown(told)));
@@ -139,7 +148,7 @@ async fn again(
     id: Id,
 ) -> io::Result<(String, String, Option<Parcel>)> {
     let spool = relay.spool.clone();
-    let record = super::fetch::blocking(move || spool.record(id)).await?;
+    let record = super::fetch::blocking(move || spool.whole(id)).await?;
     let (secret, now) = (&house.relay().secret, SystemTime::now());
     let public =
         house.public().first().and_then(|url| url.forwarded_host().to_str().ok()).unwrap_or_default();

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::Request;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{HOST, HeaderValue};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::client;
 use super::house::House;
@@ -26,6 +26,8 @@ use crate::rules::save::Id;
 
 /// The head of a file that lies on the Document Server's disk, and each piece of it.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// All documents of a save: a Document Server that trickles must not hold one up for ever.
+const ALL: Duration = Duration::from_secs(240);
 /// A Document Server that restarts in the middle of a save is asked again after these; its link outlives them by far.
 const PAUSES: [Duration; 3] = [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 /// Pieces on their way to the disk: enough to keep both sides busy, at most 1 MiB of memory.
@@ -43,19 +45,28 @@ pub async fn keep(
 ) -> io::Result<Record> {
     let most = house.relay().saves.max_size;
     let (pool, first) = (spool.clone(), id);
-    let mut draft = blocking(move || pool.begin(first, most)).await?;
+    let draft = blocking(move || pool.begin(first, most)).await?;
+    let late =
+        || io::Error::new(io::ErrorKind::TimedOut, "the Document Server is too slow with the document");
+    let fetched = timeout(ALL, documents(&*house, draft, &mut record)).await.map_err(|_| late())?;
+    let draft = fetched?;
+    blocking(move || draft.commit(&record).map(|()| record)).await
+}
+
+/// Each document that `record` links to.
+async fn documents(house: &dyn House, mut draft: Draft, record: &mut Record) -> io::Result<Draft> {
     for (role, claim) in Role::ALL {
         let Some(url) = record.claims.get(claim).and_then(|url| url.as_str()).filter(|url| !url.is_empty())
         else {
             continue;
         };
-        let body = ask(&*house, url, &record.key).await?;
+        let body = ask(house, url, &record.key).await?;
         let name = last_segment(path_of(url));
         let (document, back) = write(draft, role, name, body, house.relay().saves.max_document).await?;
         record.documents.push(document);
         draft = back;
     }
-    blocking(move || draft.commit(&record).map(|()| record)).await
+    Ok(draft)
 }
 
 /// Runs on a thread that may wait for the disk.
@@ -132,14 +143,18 @@ async fn write(
     mut body: Incoming,
     limit: u64,
 ) -> io::Result<(Document, Draft)> {
+    let too_large =
+        || io::Error::new(io::ErrorKind::FileTooLarge, "the document is larger than saves.max_document");
+    if body.size_hint().lower() > limit {
+        return Err(too_large()); // it says so itself: no need to read it
+    }
     let (pieces, mut queue) = mpsc::channel::<Bytes>(PIECES);
     let writer = tokio::task::spawn_blocking(move || {
         let mut draft = draft;
         let mut file = draft.file(role)?;
         while let Some(piece) = queue.blocking_recv() {
             if file.bytes() + piece.len() as u64 > limit {
-                let what = "the document is larger than saves.max_document";
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+                return Err(too_large());
             }
             draft.write(&mut file, &piece)?;
         }

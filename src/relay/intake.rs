@@ -9,12 +9,13 @@ use tokio::time::{Instant, sleep};
 use super::answer::{Answer, Post};
 use super::deliver::{PATIENCE, first, shown};
 use super::spool::{Record, Role, kind_name};
+use super::status::Trouble;
 use super::worker::{Relay, millis};
-use super::{Validate, fetch, letter};
+use super::{Validate, fetch};
 use crate::ops::log::Level;
 use crate::rules::callback::Plan;
 use crate::rules::retry;
-use crate::rules::save::{Event, Id, Kind, Welcome};
+use crate::rules::save::{Event, Id, Kind, Verdict, Welcome, meaning};
 
 /// Reports are small and must not keep an editor waiting.
 pub(super) const REPORT: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ impl Relay {
         };
         self.outdate(&post.callback.key, None);
         let record = record(&post, kind, post.callback.name());
-        self.save(post, record, answer).await;
+        self.save(self.number(), post, record, answer).await;
     }
 
     /// Told at once; where nobody hears it, editors are not bothered, and the latest is told later.
@@ -56,12 +57,15 @@ impl Relay {
             for failed in 1.. {
                 sleep(Duration::from_millis(retry::pause(failed, id.0))).await;
                 let Some(relay) = relay.upgrade() else { return };
+                let Ok(_turn) = relay.reports.acquire().await else { return };
                 if !relay.is_latest(&post.callback.key, id) {
                     return;
                 }
                 let late = begun.elapsed() > (relay.current)().relay().saves.keep_trying;
-                if late || relay.tell_again(&post).await.is_some() {
-                    return relay.outdate(&post.callback.key, None);
+                // While saves find nobody there, a report would not either.
+                let told = !relay.is_down(&post.integrator) && relay.tell_again(&post).await.is_some();
+                if late || told {
+                    return relay.settle_report(&post.callback.key, id);
                 }
             }
         });
@@ -80,23 +84,25 @@ impl Relay {
                 // Not "the same as" another: a document may be closed without changes many times.
                 let name = format!("{}\n{}", post.callback.name(), id.0);
                 let record = record(&post, Kind::Farewell, name);
-                self.save(post, record, answer).await;
+                self.save(id, post, record, answer).await;
             }
         }
     }
 
-    /// Told once, whatever comes of it.
-    async fn once(&self, post: &Post, answer: oneshot::Sender<Answer>) {
+    /// Told once, whatever comes of it. It carries no name: two of these are never "the same".
+    async fn once(self: &Arc<Self>, post: &Post, answer: oneshot::Sender<Answer>) {
         self.heard(self.number(), post);
         let house = (self.current)();
-        let name = Some(letter::idempotency(&post.callback.name()));
-        let told = self.send(&*house, &post.integrator, &post.target, first(post, name), PATIENCE).await;
+        let told = self.send(&*house, &post.integrator, &post.target, first(post, None), PATIENCE).await;
+        let taken = told.as_ref().is_ok_and(|a| meaning(Some(a.status), &a.body) == Verdict::Taken);
+        // A failed conversion without a document is a save that failed, whoever hears of it.
+        let well = taken && matches!(post.callback.status.number(), 2 | 6);
+        self.ops.metrics.saves.settled(well);
         answer.send(shown(told)).ok();
     }
 
     /// A save: joined, answered, or brought to disk.
-    pub(super) async fn save(self: &Arc<Self>, post: Post, record: Record, answer: oneshot::Sender<Answer>) {
-        let id = self.number();
+    async fn save(self: &Arc<Self>, id: Id, post: Post, record: Record, answer: oneshot::Sender<Answer>) {
         let welcome = self.arrive(record.fresh(id), post, answer);
         if welcome != Welcome::New {
             return;
@@ -104,12 +110,18 @@ impl Relay {
         let begun = Instant::now();
         match fetch::keep((self.current)(), self.spool.clone(), id, record).await {
             Ok(record) => {
-                self.ops.metrics.saves.download.record(begun.elapsed());
+                if !record.documents.is_empty() {
+                    self.ops.metrics.saves.download.record(begun.elapsed());
+                }
+                self.troubles.over(Trouble::Keeping);
                 let fine = self.is_fine(id, &record).await;
                 self.happened(id, if fine { Event::Kept } else { Event::Invalid });
             }
             Err(error) => {
-                self.say(Level::Error, "a save could not be kept and is passed through", &error.to_string());
+                let error = error.to_string();
+                self.troubles.stand(Trouble::Keeping, &error);
+                self.ops.metrics.saves.not_kept.increment(1);
+                self.say(Level::Error, "a save could not be kept and is passed through", &error);
                 self.happened(id, Event::NotKept);
             }
         }
@@ -128,6 +140,7 @@ impl Relay {
         }
         let (check, path) = (self.check, self.spool.document(id, Role::Document));
         let kind = record.claims.get("filetype").and_then(|kind| kind.as_str()).map(str::to_owned);
+        let Ok(_turn) = self.checks.acquire().await else { return true };
         let checked = fetch::blocking(move || Ok(check(&path, kind.as_deref()))).await;
         // A check that could not be made says nothing against a document.
         let Ok(Err(reason)) = checked else { return true };

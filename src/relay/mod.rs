@@ -10,6 +10,7 @@ mod journal;
 pub mod letter;
 mod record;
 pub mod spool;
+mod status;
 mod worker;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use rustls::pki_types::CertificateDer;
 
 pub use answer::{Answer, Post};
 pub use house::House;
+pub use status::{Status, Trouble};
 pub use worker::{Check, Relay};
 
 use crate::secret::Secret;

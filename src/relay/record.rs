@@ -86,6 +86,9 @@ pub struct State {
     pub at: u64,
     /// What the Document Server was answered.
     pub answer: Option<(u16, String)>,
+    /// Whether something newer has come to the same place, which it must not overwrite.
+    #[serde(default)]
+    pub newer: bool,
 }
 
 const KINDS: [(Kind, &str); 4] =

@@ -7,6 +7,7 @@
 //! <directory>/saves/<id>/document   with `changes` and `form` where there are any; length and CRC-32 are in the record
 //! <directory>/saves/<id>/state      where it stands, once that is not "to be delivered": CRC-32 and JSON
 //! <directory>/orders/<verb>-<id>    what an operator wants, taken up within a second
+//! <directory>/lock                  held by the gateway that works here (flock); holds its process number
 //! ```
 //!
 //! Order of writes: each document, fsync; record, fsync; fsync of its folder; rename from `incoming` to `saves`; fsync of
@@ -15,11 +16,11 @@
 //! rename, fsync of the folder: a crash leaves the old one or the new one. A `state` that cannot be read counts as none: the
 //! save is delivered once more, under the same key. A record that cannot be read is left where it is and complained about.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use super::record::{Document, Record, Role, State, kind_name, phase_name};
 use super::record::{checked, read_checked};
@@ -76,6 +77,8 @@ pub struct Spool {
     disk: Arc<dyn Disk>,
     used: AtomicU64,
     entries: AtomicU64,
+    /// Open and locked while a gateway works on the directory.
+    lock: Mutex<Option<File>>,
 }
 
 fn folder_name(id: Id) -> String {
@@ -85,7 +88,7 @@ fn folder_name(id: Id) -> String {
 impl Spool {
     /// The directory below `root`, which need not exist yet.
     pub fn new(root: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        Self { root, disk, used: AtomicU64::new(0), entries: AtomicU64::new(0) }
+        Self { root, disk, used: AtomicU64::new(0), entries: AtomicU64::new(0), lock: Mutex::default() }
     }
 
     /// Where it is.
@@ -93,11 +96,13 @@ impl Spool {
         &self.root
     }
 
-    /// Throws away what was never finished and lists what is there, oldest first. For the gateway that owns it.
+    /// Takes possession, throws away what was never finished and lists what is there, oldest first. For the gateway that
+    /// owns it.
     ///
     /// # Errors
-    /// When the directory cannot be made or read.
+    /// When the directory cannot be made or read; [`io::ErrorKind::WouldBlock`]: another gateway works on it.
     pub fn open(&self) -> io::Result<Vec<Found>> {
+        let lock = self.possess()?;
         fs::remove_dir_all(self.root.join("incoming")).or_else(absent_is_fine)?;
         self.prepare()?;
         let found = self.list()?;
@@ -107,7 +112,53 @@ impl Spool {
         }
         self.used.store(used, Ordering::Relaxed);
         self.entries.store(found.len() as u64, Ordering::Relaxed);
+        *self.lock() = Some(lock);
         Ok(found)
+    }
+
+    /// Whether it was opened and not closed.
+    pub fn is_open(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Lets go of the directory.
+    pub fn close(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Two gateways would deliver everything twice, and each would throw away what the other is writing. The kernel lets go
+    /// of the lock with the process, however that ends.
+    fn possess(&self) -> io::Result<File> {
+        self.prepare()?;
+        let mut file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(self.root.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0)?;
+                writeln!(file, "{}", std::process::id())?;
+                Ok(file)
+            }
+            Err(TryLockError::Error(error)) => Err(error),
+            Err(TryLockError::WouldBlock) => {
+                let mut owner = String::new();
+                file.take(20).read_to_string(&mut owner).ok();
+                let what = format!(
+                    "another gateway (process {}) works on the saves in {}: stop that one, or give this one a \
+                     saves.directory of its own",
+                    owner.trim(),
+                    self.root.display()
+                );
+                Err(io::Error::new(io::ErrorKind::WouldBlock, what))
+            }
+        }
     }
 
     fn prepare(&self) -> io::Result<()> {
@@ -157,6 +208,21 @@ impl Spool {
         read_checked(&self.folder(id).join("record"))
     }
 
+    /// What came with a save whose documents are all there.
+    ///
+    /// # Errors
+    /// As [`Spool::record`], and when a document is not as long as it was when it was kept.
+    pub fn whole(&self, id: Id) -> io::Result<Record> {
+        let record = self.record(id)?;
+        for document in &record.documents {
+            if fs::metadata(self.document(id, document.role))?.len() != document.bytes {
+                let what = "a document is not as long as it was when it was kept";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+        }
+        Ok(record)
+    }
+
     fn state(&self, id: Id) -> io::Result<State> {
         read_checked(&self.folder(id).join("state"))
     }
@@ -171,6 +237,9 @@ impl Spool {
     /// # Errors
     /// When the directory is full or cannot be written.
     pub fn begin(self: &Arc<Self>, id: Id, most: u64) -> io::Result<Draft> {
+        if !self.is_open() {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the directory of saves cannot be used"));
+        }
         self.prepare()?;
         let (used, entries) = self.usage();
         if used >= most || entries >= MOST {

@@ -5,30 +5,35 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::sleep;
 
 use super::answer::{Answer, Post};
 use super::client::Trust;
-use super::deliver;
 use super::house::{self, House};
 use super::journal::{Entry, Journal};
 use super::spool::{Found, Role, Spool, State, phase_name};
+use super::status::{Status, Trouble, Troubles};
+use super::{deliver, fetch};
 use crate::ops::Ops;
 use crate::ops::log::Level;
-use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Saves, Settled, Time, Welcome};
+use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome};
 
 /// Callbacks that are worked on at once. Each holds at most 1 MiB of body and its claims; beyond it the Document Server is
 /// asked to come again, which it does.
 const MOST: usize = 128;
-/// Deliveries on their way at once: an integrator that comes back is not overrun by what waited for it.
-const DELIVERIES: usize = 16;
+/// Reports on their second way at once: where nobody hears them, each of them costs its whole patience.
+const REPORTS: usize = 4;
 /// The machine's clock starts here, so that what was kept before the start lies in its past.
 const START: Time = 400 * 24 * 3_600_000;
+/// How often operators' orders are looked for, and a directory that could not be taken up is tried again.
+const ERRANDS: Duration = Duration::from_secs(1);
 
 /// Looks at a kept document of that file type; the error is the reason's name in `onlyoffice_validation_rejected_total`.
 pub type Check = fn(&Path, Option<&str>) -> Result<(), &'static str>;
@@ -39,8 +44,11 @@ pub struct Relay {
     pub(super) ops: Ops,
     pub(super) trust: Trust,
     pub(super) spool: Arc<Spool>,
-    pub(super) deliveries: Semaphore,
+    pub(super) troubles: Arc<Troubles>,
     pub(super) check: Check,
+    /// Checks at once: they are the processor's work, and editing comes first.
+    pub(super) checks: Semaphore,
+    pub(super) reports: Semaphore,
     runtime: Handle,
     room: Arc<Semaphore>,
     begun: Instant,
@@ -58,7 +66,7 @@ struct Inner {
     posts: HashMap<Id, Arc<Post>>,
     answers: HashMap<Id, Answer>,
     /// The latest report of each document that its integrator has not heard.
-    pub reports: HashMap<String, Id>,
+    reports: HashMap<String, Id>,
 }
 
 impl std::fmt::Debug for Relay {
@@ -68,10 +76,11 @@ impl std::fmt::Debug for Relay {
 }
 
 impl Relay {
-    /// Takes up what the directory holds and begins to work on it.
+    /// Takes up what the directory holds and begins to work on it. A directory that cannot be used now is tried again; until
+    /// then callbacks are passed through.
     ///
     /// # Errors
-    /// When the system has no thread to give.
+    /// When another gateway works on the directory, or the system has no thread to give.
     pub fn start(
         runtime: Handle,
         spool: Spool,
@@ -79,15 +88,22 @@ impl Relay {
         check: Check,
         current: impl Fn() -> Arc<dyn House> + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
-        let spool = Arc::new(spool);
-        let journal = Journal::start(spool.clone(), ops.clone())?;
+        let (spool, troubles) = (Arc::new(spool), Arc::<Troubles>::default());
+        let found = match spool.open() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            other => other,
+        };
+        let journal = Journal::start(spool.clone(), troubles.clone(), ops.clone())?;
+        let cores = thread::available_parallelism().map_or(1, Into::into);
         let relay = Arc::new(Self {
             current: Box::new(current),
             ops,
             trust: Trust::default(),
             spool,
+            troubles,
             check,
-            deliveries: Semaphore::new(DELIVERIES),
+            checks: Semaphore::new((cores / 2).max(1)),
+            reports: Semaphore::new(REPORTS),
             runtime: runtime.clone(),
             room: Arc::new(Semaphore::new(MOST)),
             begun: Instant::now(),
@@ -95,31 +111,47 @@ impl Relay {
             inner: Mutex::default(),
             journal,
         });
-        relay.take_up();
+        relay.inner().next = millis(SystemTime::now()).saturating_mul(1_000);
+        relay.take_up(found);
         let worker = Arc::downgrade(&relay);
         runtime.spawn(async move {
             while let Some(relay) = worker.upgrade() {
                 let pause = relay.work();
                 tokio::select! {
                     () = relay.woken.notified() => {}
-                    () = tokio::time::sleep(pause) => {}
+                    () = sleep(pause) => {}
                 }
+            }
+        });
+        let clerk = Arc::downgrade(&relay);
+        runtime.spawn(async move {
+            while let Some(relay) = clerk.upgrade() {
+                relay.errands().await;
+                drop(relay);
+                sleep(ERRANDS).await;
             }
         });
         Ok(relay)
     }
 
-    /// Reads what was kept before.
-    fn take_up(&self) {
-        let found = match self.spool.open() {
+    /// Takes up what was kept before.
+    fn take_up(&self, found: io::Result<Vec<Found>>) {
+        let found = match found {
             Ok(found) => found,
             Err(error) => {
-                return self.say(Level::Error, "the directory of saves cannot be used", &error.to_string());
+                let error = error.to_string();
+                if self.troubles.stand(Trouble::Directory, &error) {
+                    let message = "the directory of saves cannot be used; it is tried again every second";
+                    self.say(Level::Error, message, &error);
+                }
+                return;
             }
         };
+        if self.troubles.over(Trouble::Directory) {
+            self.say(Level::Info, "the directory of saves can be used", "");
+        }
         let wall = millis(SystemTime::now());
         let mut inner = self.inner();
-        inner.next = wall.saturating_mul(1_000);
         for Found { id, record, state } in found {
             inner.next = inner.next.max(id.0 + 1);
             let Some(record) = record else {
@@ -128,6 +160,7 @@ impl Relay {
                 continue;
             };
             let phase = state.as_ref().map_or(Phase::Ready, State::phase);
+            let newer = state.as_ref().is_some_and(|state| state.newer);
             let since = match (&state, phase) {
                 (Some(state), Phase::Settled(_)) => state.at,
                 _ => record.since,
@@ -138,7 +171,7 @@ impl Relay {
                 let content_type = Some("application/json".into());
                 inner.answers.insert(id, Answer { status, content_type, body: body.into() });
             }
-            inner.saves.restore(self.now(), age, record.fresh(id), phase);
+            inner.saves.restore(self.now(), age, record.fresh(id), phase, newer);
         }
     }
 
@@ -177,16 +210,37 @@ impl Relay {
         self.inner().reports.get(key) == Some(&id)
     }
 
+    /// A report has been told, or is too old to be.
+    pub(super) fn settle_report(&self, key: &str, id: Id) {
+        let mut inner = self.inner();
+        if inner.reports.get(key) == Some(&id) {
+            inner.reports.remove(key);
+        }
+    }
+
+    /// Whether an integrator is taken for being away.
+    pub(super) fn is_down(&self, integrator: &str) -> bool {
+        self.inner().saves.is_down(integrator)
+    }
+
     /// The machine hears of a callback that it does not keep.
-    pub(super) fn heard(&self, id: Id, post: &Post) {
-        self.inner().saves.heard(id, &post.integrator, &post.target, &post.callback.key);
+    pub(super) fn heard(self: &Arc<Self>, id: Id, post: &Post) {
+        self.with_machine(|saves, _, actions| {
+            saves.heard(id, &post.integrator, &post.target, &post.callback.key, actions);
+        });
     }
 
     /// A save has come: it is new, joins another, or is answered already.
-    pub(super) fn arrive(&self, fresh: Fresh, post: Post, answer: oneshot::Sender<Answer>) -> Welcome {
+    pub(super) fn arrive(
+        self: &Arc<Self>,
+        fresh: Fresh,
+        post: Post,
+        answer: oneshot::Sender<Answer>,
+    ) -> Welcome {
         let id = fresh.id;
+        let mut actions = Vec::new();
         let mut inner = self.inner();
-        let welcome = inner.saves.arrive(self.now(), fresh);
+        let welcome = inner.saves.arrive(self.now(), fresh, &mut actions);
         match welcome {
             Welcome::New => {
                 inner.posts.insert(id, Arc::new(post));
@@ -195,18 +249,23 @@ impl Relay {
             Welcome::Joins(other) => inner.waiters.entry(other).or_default().push(answer),
             Welcome::Answered(other, reply) => drop(answer.send(inner.answer(other, reply))),
         }
+        self.perform(&mut inner, actions);
         welcome
     }
 
     /// Something came of a save.
     pub(super) fn happened(self: &Arc<Self>, id: Id, event: Event) {
         let limits = house::limits(&*(self.current)());
+        self.with_machine(|saves, now, actions| saves.happened(now, id, event, &limits, actions));
+        self.woken.notify_one();
+    }
+
+    fn with_machine<T>(self: &Arc<Self>, act: impl FnOnce(&mut Saves, Time, &mut Vec<Action>) -> T) -> T {
         let mut actions = Vec::new();
         let mut inner = self.inner();
-        inner.saves.happened(self.now(), id, event, &limits, &mut actions);
+        let done = act(&mut inner.saves, self.now(), &mut actions);
         self.perform(&mut inner, actions);
-        drop(inner);
-        self.woken.notify_one();
+        done
     }
 
     /// What the integrator said, to be passed back or remembered.
@@ -217,30 +276,34 @@ impl Relay {
     /// What came with a save whose Document Server still waits.
     pub(super) fn first_post(&self, id: Id) -> Option<Arc<Post>> {
         let inner = self.inner();
-        let fresh = inner.saves.get(id).is_some_and(|save| save.replied.is_none() && save.tries <= 1);
+        let fresh = inner.saves.get(id).is_some_and(Save::is_first_try);
         inner.posts.get(&id).filter(|_| fresh).cloned()
     }
 
     /// An editor asks for a document: what waits of it is tried at once. Whether it keeps new editors out.
     pub fn asked_for(self: &Arc<Self>, key: &str) -> bool {
         let limits = house::limits(&*(self.current)());
-        let mut actions = Vec::new();
-        let mut inner = self.inner();
-        let holds = inner.saves.holds(self.now(), key, &limits);
-        if holds {
-            inner.saves.hurry(self.now(), key, &limits, &mut actions);
-            self.perform(&mut inner, actions);
-        }
-        holds
+        self.with_machine(|saves, now, actions| {
+            let holds = saves.holds(now, key, &limits);
+            if holds {
+                saves.hurry(now, key, &limits, actions);
+            }
+            holds
+        })
     }
 
-    /// Saves that are open, and those that wait for a person.
-    pub fn counts(&self) -> (usize, usize) {
-        self.inner().saves.counts()
+    /// How saves are doing.
+    pub fn status(&self) -> Status {
+        let most = (self.current)().relay().saves.max_size;
+        Status {
+            saves: self.inner().saves.survey(self.now()),
+            bytes: (self.spool.usage().0, most),
+            troubles: self.troubles.list(),
+        }
     }
 
     /// Where a kept document lies, for a link of ours.
-    pub fn kept(&self, id: Id, role: Role) -> std::path::PathBuf {
+    pub fn kept(&self, id: Id, role: Role) -> PathBuf {
         self.spool.document(id, role)
     }
 
@@ -249,34 +312,60 @@ impl Relay {
         &self.trust
     }
 
-    /// Writes what is still to be written and lets go of the journal.
+    /// The gateway is about to leave: callbacks that wait for an answer get one now, and nothing more is tried.
+    pub fn leave(self: &Arc<Self>) {
+        let limits = house::limits(&*(self.current)());
+        self.with_machine(|saves, now, actions| saves.leave(now, &limits, actions));
+    }
+
+    /// Whether something is on its way to an integrator: cut off, it may have to be sent a second time.
+    pub fn is_busy(&self) -> bool {
+        self.inner().saves.is_trying()
+    }
+
+    /// Writes what is still to be written, and lets go of journal and directory.
     pub fn stop(&self) {
         self.journal.end();
+        self.spool.close();
     }
 
     /// Lets time pass; how long until it should again.
     fn work(self: &Arc<Self>) -> Duration {
         let limits = house::limits(&*(self.current)());
-        let orders = self.spool.orders().unwrap_or_default();
-        let mut actions = Vec::new();
-        let mut inner = self.inner();
-        let now = self.now();
+        let (next, survey) = self.with_machine(|saves, now, actions| {
+            saves.tick(now, &limits, actions);
+            (saves.next(now) - now, saves.survey(now))
+        });
+        let metrics = &self.ops.metrics.saves;
+        metrics.open.set(survey.open as f64);
+        metrics.parked.set(survey.parked() as f64);
+        metrics.oldest.set(survey.oldest.unwrap_or_default() as f64 / 1_000.0);
+        metrics.bytes.set(self.spool.usage().0 as f64);
+        Duration::from_millis(next)
+    }
+
+    /// What the disk holds for the machine: orders of operators, and a directory that could not be taken up before.
+    async fn errands(self: &Arc<Self>) {
+        let spool = self.spool.clone();
+        if !self.spool.is_open() {
+            return self.take_up(fetch::blocking(move || spool.open()).await);
+        }
+        let orders = fetch::blocking(move || spool.orders()).await.unwrap_or_default();
+        let limits = house::limits(&*(self.current)());
         for (verb, id) in orders {
-            match verb.as_str() {
-                "retry" => drop(inner.saves.retry(now, id, &limits, &mut actions)),
-                "discard" => drop(inner.saves.discard(now, id, &mut actions)),
-                _ => {}
+            let known = self.with_machine(|saves, now, actions| {
+                match verb.as_str() {
+                    "retry" => drop(saves.retry(now, id, &limits, actions)),
+                    "discard" => drop(saves.discard(now, id, actions)),
+                    _ => {}
+                }
+                saves.get(id).is_some()
+            });
+            // What cannot be read is no save to the machine, and still somebody wants it gone.
+            if verb == "discard" && !known {
+                self.journal.note(id, Entry::Drop);
             }
         }
-        inner.saves.tick(now, &limits, &mut actions);
-        self.perform(&mut inner, actions);
-        let (open, parked) = inner.saves.counts();
-        let metrics = &self.ops.metrics.saves;
-        metrics.locks.set(inner.saves.locked().len() as f64);
-        metrics.open.set(open as f64);
-        metrics.parked.set(parked as f64);
-        metrics.bytes.set(self.spool.usage().0 as f64);
-        Duration::from_millis(inner.saves.next(now) - now)
     }
 
     fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
@@ -293,41 +382,51 @@ impl Relay {
                         waiter.send(answer.clone()).ok(); // who has left has left
                     }
                 }
-                Action::Store(id) => {
-                    let Some(save) = inner.saves.get(id) else { continue };
-                    let phase = save.phase;
-                    let answer = save.replied.map(|reply| inner.answer(id, reply));
-                    let text =
-                        |answer: Answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
-                    let at = millis(SystemTime::now());
-                    self.journal.note(Entry::Store(
-                        id,
-                        State { phase: phase_name(phase).into(), at, answer: answer.map(text) },
-                    ));
-                    self.tell(&inner.saves, id, phase);
-                }
+                Action::Store(id) => self.write_down(inner, id),
                 Action::Drop(id) => {
                     inner.answers.remove(&id);
-                    self.journal.note(Entry::Drop(id));
+                    self.journal.note(id, Entry::Drop);
                 }
                 Action::Count(well) => self.ops.metrics.saves.settled(well),
+                Action::Alert(id) => {
+                    self.tell(&inner.saves, id, Level::Error, "a save waits for more than 10 minutes");
+                }
+                Action::LetIn(id) => {
+                    let message = "new editors are let in although a save of their document waits";
+                    self.tell(&inner.saves, id, Level::Warn, message);
+                }
             }
         }
         self.ops.metrics.saves.locks.set(inner.saves.locked().len() as f64);
     }
 
-    fn tell(&self, saves: &Saves, id: Id, phase: Phase) {
-        let Some(save) = saves.get(id) else { return };
-        let (level, message) = match phase {
+    fn write_down(&self, inner: &Inner, id: Id) {
+        let Some(save) = inner.saves.get(id) else { return };
+        let answer = save.replied.map(|reply| inner.answer(id, reply));
+        let text = |answer: Answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
+        let state = State {
+            phase: phase_name(save.phase).into(),
+            at: millis(SystemTime::now()),
+            answer: answer.map(text),
+            newer: save.newer,
+        };
+        self.journal.note(id, Entry::Store(state));
+        let (level, message) = match save.phase {
             Phase::Settled(Settled::Delivered) => (Level::Info, "a save was delivered"),
             Phase::Parked(_) => (Level::Error, "a save waits for a person: saves list"),
             Phase::Reserve => (Level::Warn, "a force-save was not taken; it is kept until the session ends"),
-            _ => (Level::Info, "a save ended"),
+            Phase::Settled(_) => (Level::Info, "a save ended"),
+            _ => return,
         };
+        self.tell(&inner.saves, id, level, message);
+    }
+
+    fn tell(&self, saves: &Saves, id: Id, level: Level, message: &str) {
+        let Some(save) = saves.get(id) else { return };
         let number = format!("{:016x}", id.0);
         let facts = [
             ("save", number.as_str()),
-            ("phase", phase_name(phase)),
+            ("phase", phase_name(save.phase)),
             ("integrator", save.fresh.integrator.as_str()),
             ("key", save.fresh.key.as_str()),
         ];
@@ -335,7 +434,8 @@ impl Relay {
     }
 
     pub(super) fn say(&self, level: Level, message: &str, why: &str) {
-        self.ops.log.event(level, "relay", message, &[("error", why)]);
+        let facts = [("error", why)];
+        self.ops.log.event(level, "relay", message, if why.is_empty() { &[] } else { &facts });
     }
 
     fn now(&self) -> Time {

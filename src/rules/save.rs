@@ -7,6 +7,9 @@
 
 mod machine;
 mod place;
+mod turn;
+
+use std::sync::Arc;
 
 pub use machine::Saves;
 
@@ -161,6 +164,38 @@ pub enum Action {
     Drop(Id),
     /// Count it: settled well, or not.
     Count(bool),
+    /// Say that it has waited for long.
+    Alert(Id),
+    /// Say that new editors of its document are let in although it waits.
+    LetIn(Id),
+}
+
+/// How many saves there are of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Survey {
+    /// Under way, or waiting for another try.
+    pub open: usize,
+    /// Of these, those that the gateway has taken over.
+    pub waiting: usize,
+    /// Documents whose final save is under way.
+    pub locked: usize,
+    /// Force-saves that their integrators did not take.
+    pub reserve: usize,
+    /// Parked because their integrators do not want them.
+    pub refused: usize,
+    /// Parked because something newer has been saved to the same place.
+    pub superseded: usize,
+    /// Parked because they were tried for too long.
+    pub out_of_time: usize,
+    /// How long the oldest waits that was taken over.
+    pub oldest: Option<Time>,
+}
+
+impl Survey {
+    /// Saves that wait for a person.
+    pub fn parked(&self) -> usize {
+        self.refused + self.superseded + self.out_of_time
+    }
 }
 
 /// What came of an action.
@@ -209,18 +244,59 @@ pub struct Save {
     pub since: Time,
     /// How often it was tried.
     pub tries: u32,
-    /// When it may be tried next.
+    /// When it may be tried next; while it is on its way, since when it is.
     pub due: Time,
     /// What the Document Server was answered; `None`: it waits.
     pub replied: Option<Reply>,
+    /// Whether something newer has come to the same place: it must not be delivered any more.
+    pub newer: bool,
+    line: Arc<str>,
     late: Time,
+    tried: bool,
     counted: bool,
+    alerted: bool,
+    let_in: bool,
 }
 
 impl Save {
+    fn new(now: Time, fresh: Fresh) -> Self {
+        Self {
+            phase: Phase::Intake,
+            since: now,
+            tries: 0,
+            due: now,
+            replied: None,
+            newer: false,
+            line: format!("{}\n{}", fresh.integrator, fresh.target).into(),
+            late: Time::MAX,
+            tried: false,
+            counted: false,
+            alerted: false,
+            let_in: false,
+            fresh,
+        }
+    }
+
+    fn begin(&mut self, now: Time) {
+        self.tries += 1;
+        self.tried = true;
+        self.due = now;
+    }
+
+    /// Whether the next try is not the one that the Document Server waits for.
+    fn is_again(&self) -> bool {
+        self.tries > 0 || self.replied.is_some()
+    }
+
+    /// Whether it must be out of the way before `other`: same callback URL, or same document.
+    fn is_before(&self, other: &Self) -> bool {
+        let (own, theirs) = (&self.fresh, &other.fresh);
+        self.line == other.line || (own.key == theirs.key && own.integrator == theirs.integrator)
+    }
+
     /// Whether it has never been sent: its body may go as it came.
     pub fn is_first_try(&self) -> bool {
-        self.tries <= 1
+        self.tries <= 1 && self.replied.is_none()
     }
 }
 

@@ -50,7 +50,8 @@ fn what_was_kept_is_there_and_what_was_not_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(Failing { at, steps: AtomicUsize::new(0) });
         let spool = Arc::new(Spool::new(folder.path().into(), disk));
-        let kept = keep(&spool, 1);
+        let kept = spool.open().and_then(|_| keep(&spool, 1));
+        spool.close();
         let again = Arc::new(Spool::new(folder.path().into(), Arc::new(RealDisk)));
         let found = again.open().unwrap();
         assert_eq!(found.len(), usize::from(kept.is_ok()), "failed at step {at}");
@@ -72,8 +73,10 @@ fn what_was_kept_is_there_and_what_was_not_is_not() {
 fn a_state_torn_at_any_byte_counts_as_none() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Arc::new(Spool::new(folder.path().into(), Arc::new(RealDisk)));
+    spool.open().unwrap();
     keep(&spool, 1).unwrap();
-    let state = State { phase: "reserve".into(), at: 1, answer: Some((200, "{\"error\":0}".into())) };
+    let state =
+        State { phase: "reserve".into(), at: 1, answer: Some((200, "{\"error\":0}".into())), newer: true };
     spool.store(Id(1), &state).unwrap();
     assert_eq!(spool.list().unwrap()[0].state, Some(state));
     for name in ["state", "record"] {
@@ -105,14 +108,33 @@ fn a_state_torn_at_any_byte_counts_as_none() {
 fn settled_saves_give_their_room_back() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Arc::new(Spool::new(folder.path().into(), Arc::new(RealDisk)));
+    spool.open().unwrap();
     keep(&spool, 1).unwrap();
     let before = spool.usage().0;
-    spool.store(Id(1), &State { phase: "delivered".into(), at: 1, answer: None }).unwrap();
+    spool.store(Id(1), &State { phase: "delivered".into(), at: 1, answer: None, newer: false }).unwrap();
     assert_eq!(spool.usage(), (before - 5, 1));
     assert!(!spool.document(Id(1), Role::Document).exists());
     spool.forget(Id(1)).unwrap();
     assert_eq!(spool.usage().1, 0);
     assert!(spool.begin(Id(2), 0).is_err(), "no room, no entry");
+}
+
+#[test]
+fn one_gateway_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let spool = Spool::new(folder.path().into(), Arc::new(RealDisk));
+        spool.open().map(|_| spool)
+    };
+    let first = open().unwrap();
+    let refused = open().err().unwrap();
+    assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
+    let text = refused.to_string();
+    assert!(text.contains(&format!("process {}", std::process::id())) && text.contains("saves.directory"));
+    assert!(Spool::new(folder.path().into(), Arc::new(RealDisk)).list().is_ok(), "a look is free");
+    drop(first);
+    open().unwrap().close();
+    open().unwrap();
 }
 
 #[test]

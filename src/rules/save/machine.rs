@@ -1,10 +1,12 @@
 //! The machine that moves saves: arrivals, events and time go in, actions come out.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use super::place::{Integrator, Line};
 use super::{
-    Action, Event, Fresh, Id, Kind, Limits, Parked, Phase, Reply, Save, Settled, Time, Verdict, Welcome,
+    Action, Event, Fresh, Id, Kind, Limits, Parked, Phase, Reply, Save, Settled, Survey, Time, Verdict,
+    Welcome,
 };
 use crate::rules::retry;
 
@@ -12,33 +14,55 @@ use crate::rules::retry;
 const REMEMBER: Time = 24 * 3_600_000;
 /// Settled saves that are remembered: each costs a small folder, and a day has fewer saves than this.
 const MOST_SETTLED: usize = 20_000;
-/// Callback URLs that are remembered; beyond it the oldest without an open save is forgotten.
+/// Callback URLs that are remembered; beyond it those without a save that is not settled are forgotten.
 const MOST_LINES: usize = 10_000;
-
 /// Every save that is known.
 #[derive(Debug, Default)]
 pub struct Saves {
-    all: HashMap<Id, Save>,
-    open: BTreeMap<Id, ()>,
-    reserve: HashMap<String, Id>,
+    pub(super) all: HashMap<Id, Save>,
+    pub(super) open: BTreeSet<Id>,
+    parked: BTreeSet<Id>,
+    pub(super) reserve: HashMap<String, Id>,
     names: HashMap<String, Id>,
-    lines: HashMap<(String, String), Line>,
-    integrators: HashMap<String, Integrator>,
+    pub(super) lines: HashMap<Arc<str>, Line>,
+    pub(super) integrators: HashMap<String, Integrator>,
     settled: VecDeque<(Time, Id)>,
+    pub(super) leaving: bool,
+}
+
+fn line_name(integrator: &str, target: &str) -> Arc<str> {
+    format!("{integrator}\n{target}").into()
 }
 
 impl Saves {
     /// A callback has come that is no save: a report of who edits. It tells which key its URL now belongs to.
-    pub fn heard(&mut self, id: Id, integrator: &str, target: &str, key: &str) {
-        if self.lines.len() >= MOST_LINES {
-            self.forget_lines();
+    pub fn heard(&mut self, id: Id, integrator: &str, target: &str, key: &str, actions: &mut Vec<Action>) {
+        let name = line_name(integrator, target);
+        self.line(&name).heard(id, key);
+        self.look_back(&name, actions);
+    }
+
+    fn line(&mut self, name: &Arc<str>) -> &mut Line {
+        if self.lines.len() >= MOST_LINES && !self.lines.contains_key(name) {
+            self.lines.retain(|_, line| !line.unsettled.is_empty());
         }
-        let line = self.lines.entry((integrator.to_owned(), target.to_owned())).or_default();
-        line.heard(id, key);
+        self.lines.entry(name.clone()).or_default()
+    }
+
+    /// Marks what must not be delivered any more because something newer has come, so that it stays marked whatever happens.
+    fn look_back(&mut self, name: &Arc<str>, actions: &mut Vec<Action>) {
+        let Some(line) = self.lines.get(name) else { return };
+        for id in &line.unsettled {
+            let Some(save) = self.all.get_mut(id) else { continue };
+            if !save.newer && save.is_again() && line.outdates(&save.fresh) {
+                save.newer = true;
+                actions.push(Action::Store(*id));
+            }
+        }
     }
 
     /// A callback with something to keep has come.
-    pub fn arrive(&mut self, now: Time, fresh: Fresh) -> Welcome {
+    pub fn arrive(&mut self, now: Time, fresh: Fresh, actions: &mut Vec<Action>) -> Welcome {
         if let Some(known) = self.names.get(&fresh.name).and_then(|id| self.all.get(id)) {
             match (known.replied, known.phase) {
                 (None, _) => return Welcome::Joins(known.fresh.id),
@@ -47,70 +71,64 @@ impl Saves {
                 (Some(reply), _) => return Welcome::Answered(known.fresh.id, reply),
             }
         }
-        self.heard(fresh.id, &fresh.integrator, &fresh.target, &fresh.key);
-        self.names.insert(fresh.name.clone(), fresh.id);
-        self.open.insert(fresh.id, ());
-        let save = Save {
-            phase: Phase::Intake,
-            since: now,
-            tries: 0,
-            due: now,
-            replied: None,
-            late: Time::MAX,
-            counted: false,
-            fresh,
-        };
-        self.all.insert(save.fresh.id, save);
+        self.heard(fresh.id, &fresh.integrator, &fresh.target, &fresh.key, actions);
+        self.enter(Save::new(now, fresh));
         Welcome::New
     }
 
-    /// A save found on disk at the start. What was being worked on counts as taken over: it is on disk.
-    pub fn restore(&mut self, now: Time, age: Time, fresh: Fresh, phase: Phase) {
+    fn enter(&mut self, save: Save) {
+        let id = save.fresh.id;
+        self.names.insert(save.fresh.name.clone(), id);
+        match save.phase {
+            Phase::Settled(_) => self.settled.push_back((save.since, id)),
+            Phase::Reserve => drop(self.reserve.insert(save.fresh.key.clone(), id)),
+            Phase::Parked(_) => drop(self.parked.insert(id)),
+            _ => drop(self.open.insert(id)),
+        }
+        if !matches!(save.phase, Phase::Settled(_)) {
+            self.line(&save.line).unsettled.insert(id);
+        }
+        self.all.insert(id, save);
+    }
+
+    /// A save found on disk at the start. What was being worked on counts as taken over: it is on disk. `newer`: something
+    /// newer had come to its place.
+    pub fn restore(&mut self, now: Time, age: Time, fresh: Fresh, phase: Phase, newer: bool) {
         let phase = match phase {
-            Phase::Intake | Phase::Trying | Phase::Passing if fresh.kind == Kind::Spare => Phase::Reserve,
-            Phase::Ready if fresh.kind == Kind::Spare => Phase::Reserve,
+            Phase::Intake | Phase::Trying | Phase::Passing | Phase::Ready if fresh.kind == Kind::Spare => {
+                Phase::Reserve
+            }
             Phase::Intake | Phase::Trying | Phase::Passing => Phase::Ready,
             other => other,
         };
-        let id = fresh.id;
-        self.heard(id, &fresh.integrator, &fresh.target, &fresh.key);
-        self.names.insert(fresh.name.clone(), id);
-        let since = now.saturating_sub(age);
-        match phase {
-            Phase::Settled(_) => self.settled.push_back((since, id)),
-            Phase::Reserve => drop(self.reserve.insert(fresh.key.clone(), id)),
-            Phase::Parked(_) => {}
-            _ => drop(self.open.insert(id, ())),
-        }
-        let replied = Some(match phase {
+        let name = line_name(&fresh.integrator, &fresh.target);
+        self.line(&name).heard(fresh.id, &fresh.key);
+        let mut save = Save::new(now, fresh);
+        save.phase = phase;
+        save.since = now.saturating_sub(age);
+        save.tries = 1;
+        save.newer = newer;
+        save.counted = phase != Phase::Ready;
+        save.replied = Some(match phase {
             Phase::Ready => Reply::Kept,
             Phase::Reserve => Reply::Unavailable,
             _ => Reply::Theirs,
         });
-        if phase == Phase::Ready || phase == Phase::Settled(Settled::Delivered) {
-            self.acknowledge(&fresh);
+        let delivered = phase == Phase::Settled(Settled::Delivered);
+        if delivered || matches!(phase, Phase::Ready | Phase::Parked(_)) {
+            self.acknowledge(&save, delivered);
         }
-        let counted = !matches!(phase, Phase::Ready);
-        self.all
-            .insert(id, Save { phase, since, tries: 1, due: now, replied, late: Time::MAX, counted, fresh });
+        self.enter(save);
     }
 
     /// Something came of an action.
     pub fn happened(&mut self, now: Time, id: Id, event: Event, limits: &Limits, actions: &mut Vec<Action>) {
         let Some(save) = self.all.get_mut(&id) else { return };
         match (event, save.phase) {
-            (Event::Kept, Phase::Intake) => {
-                save.phase = Phase::Ready;
-                save.due = now;
-                save.late = now.saturating_add(limits.answer_within);
-                let (key, kind) = (save.fresh.key.clone(), save.fresh.kind);
-                if kind == Kind::Final {
-                    self.release_reserve(&key, actions);
-                }
-            }
+            (Event::Kept, Phase::Intake) => self.kept(now, id, limits, actions),
             (Event::NotKept, Phase::Intake) => {
                 save.phase = Phase::Passing;
-                save.tries = 1;
+                save.begin(now);
                 actions.push(Action::Try(id));
             }
             (Event::Invalid, Phase::Intake | Phase::Ready) => {
@@ -132,11 +150,29 @@ impl Saves {
         self.tick(now, limits, actions);
     }
 
+    fn kept(&mut self, now: Time, id: Id, limits: &Limits, actions: &mut Vec<Action>) {
+        let Some(save) = self.all.get_mut(&id) else { return };
+        save.phase = Phase::Ready;
+        save.due = now;
+        save.late = now.saturating_add(limits.answer_within);
+        match save.fresh.kind {
+            Kind::Final => {
+                let key = save.fresh.key.clone();
+                self.release_reserve(&key, actions);
+            }
+            // It was told already, and nobody heard it: that is why it is here.
+            Kind::Farewell => {
+                save.tries = 1;
+                save.due = now.saturating_add(retry::pause(1, id.0));
+                self.reply(id, Reply::Kept, actions);
+            }
+            Kind::Form | Kind::Spare => {}
+        }
+    }
+
     /// Lets time pass: whoever waited long enough is answered, whoever is due is tried.
     pub fn tick(&mut self, now: Time, limits: &Limits, actions: &mut Vec<Action>) {
-        self.answer_late(now, actions);
-        self.expire(now, limits, actions);
-        self.start(now, actions);
+        self.take_turns(now, limits, actions);
         while self.settled.front().is_some_and(|(at, _)| now.saturating_sub(*at) > REMEMBER)
             || self.settled.len() > MOST_SETTLED
         {
@@ -147,17 +183,43 @@ impl Saves {
 
     /// When to [`Saves::tick`] next, at the latest.
     pub fn next(&self, now: Time) -> Time {
-        let waiting = self.open.keys().filter_map(|id| self.all.get(id));
-        let times = waiting.flat_map(|save| {
+        let times = self.open().flat_map(|save| {
             let late = if save.replied.is_none() && save.late > now { save.late } else { Time::MAX };
             [late, if save.phase == Phase::Ready && save.due > now { save.due } else { Time::MAX }]
         });
         times.min().unwrap_or(Time::MAX).clamp(now + 1, now + 1_000)
     }
 
+    /// The gateway is about to leave: whoever waits for something durable is told so, all others are asked to come again, and
+    /// nothing more is tried.
+    pub fn leave(&mut self, now: Time, limits: &Limits, actions: &mut Vec<Action>) {
+        self.leaving = true;
+        for id in self.open.clone() {
+            let Some(save) = self.all.get(&id) else { continue };
+            match save.phase {
+                Phase::Trying if !save.fresh.kind.is_taken_over() => {
+                    self.reply(id, Reply::Unavailable, actions);
+                }
+                Phase::Passing => self.reply(id, Reply::Unavailable, actions),
+                _ => {}
+            }
+        }
+        self.tick(now, limits, actions);
+    }
+
+    /// Whether something is on its way to an integrator.
+    pub fn is_trying(&self) -> bool {
+        self.open().any(|save| matches!(save.phase, Phase::Trying | Phase::Passing))
+    }
+
+    /// Whether an integrator is taken for being away.
+    pub fn is_down(&self, integrator: &str) -> bool {
+        self.integrators.get(integrator).is_some_and(|integrator| integrator.down)
+    }
+
     /// An editor asks for a document: whatever of it waits is tried at once.
     pub fn hurry(&mut self, now: Time, key: &str, limits: &Limits, actions: &mut Vec<Action>) {
-        for id in self.open.keys() {
+        for id in &self.open {
             if let Some(save) = self.all.get_mut(id).filter(|save| save.fresh.key == key) {
                 save.due = save.due.min(now);
                 if let Some(integrator) = self.integrators.get_mut(&save.fresh.integrator) {
@@ -176,7 +238,9 @@ impl Saves {
             Phase::Parked(_) | Phase::Reserve => {
                 save.phase = Phase::Ready;
                 (save.due, save.since, save.tries) = (now, now, save.tries.max(1));
-                self.open.insert(id, ());
+                (save.alerted, save.let_in) = (false, false);
+                self.open.insert(id);
+                self.parked.remove(&id);
                 self.reserve.retain(|_, reserve| *reserve != id);
                 actions.push(Action::Store(id));
             }
@@ -192,7 +256,6 @@ impl Saves {
         if !matches!(save.phase, Phase::Ready | Phase::Parked(_) | Phase::Reserve) {
             return false;
         }
-        self.reserve.retain(|_, reserve| *reserve != id);
         self.reply(id, Reply::Unavailable, actions);
         self.settle(now, id, Settled::Discarded, actions);
         true
@@ -203,134 +266,42 @@ impl Saves {
         self.all.get(&id)
     }
 
+    pub(super) fn open(&self) -> impl Iterator<Item = &Save> {
+        self.open.iter().filter_map(|id| self.all.get(id))
+    }
+
     /// Documents whose final save is under way.
     pub fn locked(&self) -> HashSet<&str> {
-        let open = self.open.keys().filter_map(|id| self.all.get(id));
-        open.filter(|save| save.fresh.kind == Kind::Final).map(|save| save.fresh.key.as_str()).collect()
+        let finals = self.open().filter(|save| save.fresh.kind == Kind::Final);
+        finals.map(|save| save.fresh.key.as_str()).collect()
     }
 
     /// Whether new editors of a document are kept out.
     pub fn holds(&self, now: Time, key: &str, limits: &Limits) -> bool {
-        self.open.keys().filter_map(|id| self.all.get(id)).any(|save| {
+        self.open().any(|save| {
             save.fresh.kind == Kind::Final
                 && save.fresh.key == key
                 && now.saturating_sub(save.since) < limits.hold_editors
         })
     }
 
-    /// Saves that are open, and those that wait for a person.
-    pub fn counts(&self) -> (usize, usize) {
-        let parked = self.all.values().filter(|save| matches!(save.phase, Phase::Parked(_))).count();
-        (self.open.len(), parked)
-    }
-
-    fn answer_late(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let late: Vec<Id> = self.open.keys().copied().filter(|id| self.is_late(*id, now)).collect();
-        for id in late {
-            let Some(save) = self.all.get(&id) else { continue };
-            if save.fresh.kind.is_taken_over() {
-                self.reply(id, Reply::Kept, actions);
-            } else if save.phase == Phase::Ready {
-                self.reply(id, Reply::Unavailable, actions);
-                self.put_aside(id, actions);
-            }
-        }
-    }
-
-    /// Past its time, or behind a save that waits: it is durable, and nobody knows when its turn comes.
-    fn is_late(&self, id: Id, now: Time) -> bool {
-        let Some(save) = self.all.get(&id) else { return false };
-        if save.replied.is_some() || !matches!(save.phase, Phase::Ready | Phase::Trying) {
-            return false;
-        }
-        let is_same_line = |other: &&Save| {
-            other.fresh.target == save.fresh.target && other.fresh.integrator == save.fresh.integrator
+    /// How many there are of what.
+    pub fn survey(&self, now: Time) -> Survey {
+        let parked = |why| {
+            let all = self.parked.iter().filter_map(|id| self.all.get(id));
+            all.filter(|save| save.phase == Phase::Parked(why)).count()
         };
-        let mut earlier = self.open.range(..id).filter_map(|(id, ())| self.all.get(id)).filter(is_same_line);
-        now >= save.late
-            || (save.fresh.kind.is_taken_over()
-                && save.phase == Phase::Ready
-                && earlier.any(|other| other.replied.is_some()))
-    }
-
-    fn expire(&mut self, now: Time, limits: &Limits, actions: &mut Vec<Action>) {
-        let old = |save: &Save| now.saturating_sub(save.since) > limits.keep_trying;
-        let open = self.open.keys().copied();
-        let open = open.filter(|id| self.all.get(id).is_some_and(|s| s.phase == Phase::Ready && old(s)));
-        let reserve = self.reserve.values().copied().filter(|id| self.all.get(id).is_some_and(old));
-        let expired: Vec<Id> = open.chain(reserve).collect();
-        for id in expired {
-            self.reserve.retain(|_, reserve| *reserve != id);
-            self.park(id, Parked::OutOfTime, actions);
+        let waiting = || self.open().filter(|save| save.replied.is_some());
+        Survey {
+            open: self.open.len(),
+            waiting: waiting().count(),
+            locked: self.locked().len(),
+            reserve: self.reserve.len(),
+            refused: parked(Parked::Refused),
+            superseded: parked(Parked::Superseded),
+            out_of_time: parked(Parked::OutOfTime),
+            oldest: waiting().map(|save| now.saturating_sub(save.since)).max(),
         }
-    }
-
-    /// Tries whoever is due: one at a time for each callback URL, in order, and one at a time while an integrator is down.
-    fn start(&mut self, now: Time, actions: &mut Vec<Action>) {
-        let mut waiting: HashSet<(&str, &str)> = HashSet::new();
-        let busy: HashSet<(&str, &str)> =
-            self.lines_that(|phase| matches!(phase, Phase::Trying | Phase::Passing));
-        let mut chosen: Vec<Id> = Vec::new();
-        let (mut probing, mut begun) = (HashSet::new(), HashSet::new());
-        for save in self.open.keys().filter_map(|id| self.all.get(id)) {
-            let fresh = &save.fresh;
-            let line = (fresh.integrator.as_str(), fresh.target.as_str());
-            let is_head = waiting.insert(line);
-            if save.phase != Phase::Ready || save.due > now || busy.contains(&line) {
-                continue;
-            }
-            let spare = fresh.kind == Kind::Spare;
-            if !is_head && !spare {
-                continue;
-            }
-            if let Some(integrator) = self.integrators.get(&fresh.integrator).filter(|one| one.down && !spare)
-                && (!integrator.admits(now, save.tries) || !probing.insert(fresh.integrator.as_str()))
-            {
-                continue;
-            }
-            // Two of one line in one go: the second waits for the first.
-            if !begun.insert(line) {
-                continue;
-            }
-            chosen.push(fresh.id);
-        }
-        for id in chosen {
-            self.try_once(now, id, actions);
-        }
-    }
-
-    fn lines_that(&self, fits: impl Fn(Phase) -> bool) -> HashSet<(&str, &str)> {
-        let open = self.open.keys().filter_map(|id| self.all.get(id)).filter(|save| fits(save.phase));
-        open.map(|save| (save.fresh.integrator.as_str(), save.fresh.target.as_str())).collect()
-    }
-
-    fn try_once(&mut self, now: Time, id: Id, actions: &mut Vec<Action>) {
-        if self.is_superseded(id) {
-            self.reply(id, Reply::Kept, actions);
-            match self.all.get(&id).is_some_and(|save| save.fresh.kind == Kind::Farewell) {
-                true => self.settle(now, id, Settled::Discarded, actions),
-                false => self.park(id, Parked::Superseded, actions),
-            }
-            return;
-        }
-        let Some(save) = self.all.get_mut(&id) else { return };
-        save.phase = Phase::Trying;
-        save.tries += 1;
-        let integrator = self.integrators.entry(save.fresh.integrator.clone()).or_default();
-        if integrator.down {
-            integrator.probe = Some((id, now));
-        }
-        actions.push(Action::Try(id));
-    }
-
-    /// Whether something newer has come for its callback URL since its first try.
-    fn is_superseded(&self, id: Id) -> bool {
-        let Some(save) = self.all.get(&id).filter(|save| save.tries > 0) else { return false };
-        let Some(line) = self.lines.get(&(save.fresh.integrator.clone(), save.fresh.target.clone())) else {
-            return false;
-        };
-        let other_key = line.newest > Some(id) && line.keys.back() != Some(&save.fresh.key);
-        line.acknowledged > Some(id) || (other_key && !line.shared)
     }
 
     fn answered(&mut self, now: Time, id: Id, verdict: Verdict, actions: &mut Vec<Action>) {
@@ -347,7 +318,7 @@ impl Saves {
             }
             Verdict::Final => {
                 self.reply(id, Reply::Theirs, actions);
-                self.park(id, Parked::Refused, actions);
+                self.give_up(now, id, Parked::Refused, actions);
             }
             Verdict::Again { .. } => {
                 save.phase = Phase::Ready;
@@ -369,28 +340,38 @@ impl Saves {
             was.probe = None;
         }
         if came_back {
-            for other in self.open.keys() {
-                if let Some(save) = self.all.get_mut(other).filter(|save| save.fresh.integrator == name) {
-                    save.due = save.since; // whoever paused because of it need not pause longer
+            for other in &self.open {
+                let fits = |save: &&mut Save| save.phase == Phase::Ready && save.fresh.integrator == name;
+                if let Some(save) = self.all.get_mut(other).filter(fits) {
+                    save.due = now.min(save.due); // whoever paused because of it need not pause longer
                 }
             }
         }
     }
 
-    fn reply(&mut self, id: Id, reply: Reply, actions: &mut Vec<Action>) {
+    pub(super) fn reply(&mut self, id: Id, reply: Reply, actions: &mut Vec<Action>) {
         let Some(save) = self.all.get_mut(&id).filter(|save| save.replied.is_none()) else { return };
         save.replied = Some(reply);
         actions.push(Action::Reply(id, reply));
-        if reply == Reply::Kept && save.fresh.kind.has_document() {
-            let fresh = save.fresh.clone();
-            self.acknowledge(&fresh);
+        if reply == Reply::Kept {
+            self.acknowledged(id, false, actions);
         }
     }
 
-    fn acknowledge(&mut self, fresh: &Fresh) {
-        if fresh.kind.has_document() {
-            let line = self.lines.entry((fresh.integrator.clone(), fresh.target.clone())).or_default();
-            line.acknowledged = line.acknowledged.max(Some(fresh.id));
+    fn acknowledged(&mut self, id: Id, delivered: bool, actions: &mut Vec<Action>) {
+        let Some(save) = self.all.get(&id).filter(|save| save.fresh.kind.has_document()).cloned() else {
+            return;
+        };
+        self.acknowledge(&save, delivered);
+        self.look_back(&save.line, actions);
+    }
+
+    fn acknowledge(&mut self, save: &Save, delivered: bool) {
+        if save.fresh.kind.has_document() {
+            let line = self.line(&save.line);
+            let id = Some(save.fresh.id);
+            line.acknowledged = line.acknowledged.max(id);
+            line.delivered = if delivered { line.delivered.max(id) } else { line.delivered };
         }
     }
 
@@ -402,38 +383,53 @@ impl Saves {
         }
     }
 
+    /// Takes a save off every list that it may stand on.
+    fn unlist(&mut self, id: Id) {
+        self.open.remove(&id);
+        self.parked.remove(&id);
+        self.reserve.retain(|_, reserve| *reserve != id);
+    }
+
     fn settle(&mut self, now: Time, id: Id, how: Settled, actions: &mut Vec<Action>) {
         self.count(id, how == Settled::Delivered, actions);
+        self.unlist(id);
         let Some(save) = self.all.get_mut(&id) else { return };
         save.phase = Phase::Settled(how);
-        let fresh = save.fresh.clone();
-        self.open.remove(&id);
+        let (key, kind) = (save.fresh.key.clone(), save.fresh.kind);
+        if let Some(line) = self.lines.get_mut(&save.line) {
+            line.unsettled.remove(&id);
+        }
         self.settled.push_back((now, id));
         actions.push(Action::Store(id));
         if how == Settled::Delivered {
-            self.acknowledge(&fresh);
-            if fresh.kind != Kind::Farewell {
-                self.release_reserve(&fresh.key, actions);
+            self.acknowledged(id, true, actions);
+            if kind != Kind::Farewell {
+                self.release_reserve(&key, actions);
             }
         }
     }
 
-    fn park(&mut self, id: Id, why: Parked, actions: &mut Vec<Action>) {
+    /// Leaves a save to a person. What only tells of an end without changes is worth nobody's time.
+    pub(super) fn give_up(&mut self, now: Time, id: Id, why: Parked, actions: &mut Vec<Action>) {
+        if self.all.get(&id).is_some_and(|save| !save.fresh.kind.has_document()) {
+            return self.settle(now, id, Settled::Discarded, actions);
+        }
         self.reply(id, Reply::Kept, actions);
         self.count(id, false, actions);
+        self.unlist(id);
         let Some(save) = self.all.get_mut(&id) else { return };
         save.phase = Phase::Parked(why);
-        self.open.remove(&id);
+        self.parked.insert(id);
         actions.push(Action::Store(id));
     }
 
     /// Keeps a save of a session that goes on; the newest replaces the one before.
-    fn put_aside(&mut self, id: Id, actions: &mut Vec<Action>) {
+    pub(super) fn put_aside(&mut self, id: Id, actions: &mut Vec<Action>) {
         self.count(id, false, actions);
+        self.unlist(id);
         let Some(save) = self.all.get_mut(&id) else { return };
         save.phase = Phase::Reserve;
         let key = save.fresh.key.clone();
-        self.open.remove(&id);
         self.release_reserve(&key, actions);
         self.reserve.insert(key, id);
         actions.push(Action::Store(id));
@@ -446,21 +442,15 @@ impl Saves {
     }
 
     fn forget(&mut self, id: Id, actions: &mut Vec<Action>) {
+        self.parked.remove(&id);
         if let Some(save) = self.all.remove(&id) {
             if self.names.get(&save.fresh.name) == Some(&id) {
                 self.names.remove(&save.fresh.name);
             }
+            if let Some(line) = self.lines.get_mut(&save.line) {
+                line.unsettled.remove(&id);
+            }
             actions.push(Action::Drop(id));
         }
-    }
-
-    fn forget_lines(&mut self) {
-        let kept: HashSet<(String, String)> = self
-            .all
-            .values()
-            .filter(|save| !matches!(save.phase, Phase::Settled(_)))
-            .map(|save| (save.fresh.integrator.clone(), save.fresh.target.clone()))
-            .collect();
-        self.lines.retain(|line, _| kept.contains(line));
     }
 }

@@ -1,8 +1,8 @@
 //! What the machine knows of the places that saves go to: callback URLs, and the integrators behind them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::{Id, Time};
+use super::{Fresh, Id, Kind, Time};
 
 /// Keys remembered for each callback URL, to tell a URL of one document from a URL of all.
 const KEYS: usize = 8;
@@ -14,32 +14,49 @@ const PROBE: Time = 15_000;
 pub(super) struct Line {
     /// The newest save that somebody was told is safe.
     pub acknowledged: Option<Id>,
-    /// The keys of its callbacks, the newest last.
-    pub keys: VecDeque<String>,
-    pub newest: Option<Id>,
+    /// The newest save that the integrator has.
+    pub delivered: Option<Id>,
+    /// Its saves that are not settled: open, parked, in reserve.
+    pub unsettled: BTreeSet<Id>,
+    /// The keys of its callbacks with the latest of each, the newest last.
+    keys: VecDeque<(String, Id)>,
     /// Keys came back that another had followed: not a URL of one document.
-    pub shared: bool,
+    shared: bool,
 }
 
 impl Line {
     /// A callback of `key` has come.
     pub fn heard(&mut self, id: Id, key: &str) {
-        self.newest = self.newest.max(Some(id));
-        match self.keys.iter().position(|known| known == key) {
-            Some(at) if at + 1 == self.keys.len() => {}
+        if self.keys.back().is_some_and(|(_, newest)| *newest >= id) {
+            return; // one that took longer than another behind it
+        }
+        if let Some((_, latest)) = self.keys.back_mut().filter(|(newest, _)| newest == key) {
+            *latest = id;
+            return;
+        }
+        match self.keys.iter().position(|(known, _)| known == key) {
             Some(at) => {
                 self.shared = true;
-                if let Some(key) = self.keys.remove(at) {
-                    self.keys.push_back(key);
-                }
+                self.keys.remove(at);
             }
-            None => {
-                if self.keys.len() == KEYS {
-                    self.keys.pop_front();
-                }
-                self.keys.push_back(key.to_owned());
-            }
+            None if self.keys.len() == KEYS => drop(self.keys.pop_front()),
+            None => {}
         }
+        self.keys.push_back((key.to_owned(), id));
+    }
+
+    /// Whether something newer has come to the same place, which a save must not overwrite. A form's submission stands for
+    /// itself: it goes before a later save that waits behind it, but not after one that was delivered. What a session ended
+    /// with is pointless as soon as anything else is known of its document.
+    pub fn outdates(&self, save: &Fresh) -> bool {
+        let id = Some(save.id);
+        let other = self.keys.back().is_some_and(|(key, newest)| Some(*newest) > id && *key != save.key);
+        let after = match save.kind {
+            Kind::Final | Kind::Spare => self.acknowledged > id,
+            Kind::Form => self.delivered > id,
+            Kind::Farewell => self.keys.iter().any(|(key, newest)| *key == save.key && Some(*newest) > id),
+        };
+        after || (other && !self.shared)
     }
 }
 

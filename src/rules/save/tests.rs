@@ -1,4 +1,4 @@
-//! The machine against tables, and against seeds that play an integrator, crashes and time.
+//! The machine against tables. `tests/saves` plays integrators, crashes and time against it.
 
 use super::*;
 
@@ -27,9 +27,19 @@ fn tick(saves: &mut Saves, now: Time) -> Vec<Action> {
     actions
 }
 
+fn arrive(saves: &mut Saves, now: Time, fresh: Fresh) -> Welcome {
+    saves.arrive(now, fresh, &mut Vec::new())
+}
+
+fn heard(saves: &mut Saves, id: u64, target: &str, key: &str) -> Vec<Action> {
+    let mut actions = Vec::new();
+    saves.heard(Id(id), "rapidpm", target, key, &mut actions);
+    actions
+}
+
 /// A save that has arrived, is durable and on its way.
 fn begun(saves: &mut Saves, now: Time, id: u64, key: &str, target: &str, kind: Kind) -> Vec<Action> {
-    assert_eq!(saves.arrive(now, fresh(id, &format!("n{id}"), key, target, kind)), Welcome::New);
+    assert_eq!(arrive(saves, now, fresh(id, &format!("n{id}"), key, target, kind)), Welcome::New);
     on(saves, now, id, Event::Kept)
 }
 
@@ -87,8 +97,6 @@ fn what_follows_from_an_answer() {
         (Kind::Spare, FINAL, Reply::Theirs, Reserve),
         (Kind::Spare, ODD, Reply::Theirs, Reserve),
         (Kind::Spare, AWAY, Reply::Theirs, Reserve),
-        (Kind::Farewell, AWAY, Reply::Kept, Ready),
-        (Kind::Farewell, TAKEN, Reply::Theirs, S(Settled::Delivered)),
     ];
     for (kind, event, reply, phase) in table {
         let mut saves = Saves::default();
@@ -142,12 +150,12 @@ fn what_cannot_be_kept_is_passed_through() {
         (AWAY, Reply::Theirs, Settled::Failed),
     ] {
         let mut saves = Saves::default();
-        saves.arrive(0, fresh(1, "n", "k", "/cb", Kind::Final));
+        arrive(&mut saves, 0, fresh(1, "n", "k", "/cb", Kind::Final));
         assert_eq!(on(&mut saves, 0, 1, Event::NotKept), [Action::Try(Id(1))]);
         assert_eq!(tick(&mut saves, 60_000), [], "nothing is taken over");
         assert!(on(&mut saves, 60_001, 1, event).contains(&Action::Reply(Id(1), reply)));
         assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Settled(phase));
-        let again = saves.arrive(60_002, fresh(2, "n", "k", "/cb", Kind::Final));
+        let again = arrive(&mut saves, 60_002, fresh(2, "n", "k", "/cb", Kind::Final));
         assert_eq!(again == Welcome::New, phase == Settled::Failed, "a repeat of what nobody has is new");
     }
 }
@@ -157,10 +165,10 @@ fn a_thousand_copies_are_one_save() {
     let mut saves = Saves::default();
     begun(&mut saves, 0, 1, "k", "/cb", Kind::Final);
     for id in 2..1_000 {
-        assert_eq!(saves.arrive(1, fresh(id, "n1", "k", "/cb", Kind::Final)), Welcome::Joins(Id(1)));
+        assert_eq!(arrive(&mut saves, 1, fresh(id, "n1", "k", "/cb", Kind::Final)), Welcome::Joins(Id(1)));
     }
     on(&mut saves, 2, 1, TAKEN);
-    let after = saves.arrive(3, fresh(1_001, "n1", "k", "/cb", Kind::Final));
+    let after = arrive(&mut saves, 3, fresh(1_001, "n1", "k", "/cb", Kind::Final));
     assert_eq!(after, Welcome::Answered(Id(1), Reply::Theirs));
     assert!(tick(&mut saves, 25 * 3_600_000).contains(&Action::Drop(Id(1))), "a day later it is forgotten");
 }
@@ -172,11 +180,9 @@ fn a_newer_save_supersedes_one_that_waits() {
     on(&mut saves, 0, 1, AWAY);
     // Behind one that waits it is acknowledged as soon as it is durable.
     let actions = begun(&mut saves, 100, 2, "k2", "/cb", Kind::Final);
-    assert_eq!(actions, [Action::Reply(Id(2), Reply::Kept)]);
-    let actions = tick(&mut saves, 2_000);
+    assert_eq!(actions, [Action::Reply(Id(2), Reply::Kept), Action::Count(false), Action::Store(Id(1))]);
     assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Superseded));
-    assert!(actions.contains(&Action::Store(Id(1))), "{actions:?}");
-    assert!(tick(&mut saves, 4_000).contains(&Action::Try(Id(2))));
+    assert!(tick(&mut saves, 2_000).contains(&Action::Try(Id(2))));
 }
 
 #[test]
@@ -185,12 +191,17 @@ fn editing_under_another_key_supersedes_too_unless_the_url_is_everybodys() {
         let mut saves = Saves::default();
         if shared {
             for (id, key) in ["a", "b", "a"].into_iter().enumerate() {
-                saves.heard(Id(id as u64), "rapidpm", "/cb", key);
+                heard(&mut saves, id as u64, "/cb", key);
             }
         }
         begun(&mut saves, 0, 11, "k", "/cb", Kind::Final);
         on(&mut saves, 0, 11, AWAY);
-        saves.heard(Id(12), "rapidpm", "/cb", "k2");
+        let actions = heard(&mut saves, 12, "/cb", "k2");
+        assert_eq!(
+            actions.contains(&Action::Store(Id(11))),
+            !shared,
+            "what is outdated stays so: {actions:?}"
+        );
         tick(&mut saves, 2_000);
         assert_eq!(saves.get(Id(11)).unwrap().phase, phase, "shared: {shared}");
     }
@@ -243,232 +254,135 @@ fn what_is_out_of_time_is_parked_and_an_operator_can_retry_or_discard() {
     assert!(!actions.contains(&Action::Count(true)), "counted once");
 }
 
-/// A world for the machine: an integrator that is up or down, a disk that survives crashes, Document Servers that repeat.
-struct World {
-    random: fastrand::Rng,
-    saves: Saves,
-    now: Time,
-    next: u64,
-    /// What lies on disk: written at `Kept` and at each `Store`, gone at `Drop`.
-    disk: BTreeMap<Id, (Time, Fresh, Phase)>,
-    flying: Vec<Id>,
-    fetching: Vec<Id>,
-    /// Saves of which the Document Server was told that they are safe.
-    acknowledged: BTreeMap<Id, Fresh>,
-    /// By name: how often the integrator was sent it.
-    taken: HashMap<String, u32>,
-    waiting: HashSet<Id>,
-    up: bool,
-}
-
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-impl World {
-    fn new(seed: u64) -> Self {
-        Self {
-            random: fastrand::Rng::with_seed(seed),
-            saves: Saves::default(),
-            now: 1_000_000,
-            next: 1,
-            disk: BTreeMap::new(),
-            flying: Vec::new(),
-            fetching: Vec::new(),
-            acknowledged: BTreeMap::new(),
-            taken: HashMap::new(),
-            waiting: HashSet::new(),
-            up: true,
-        }
-    }
-
-    fn step(&mut self) {
-        match self.random.u8(..100) {
-            0..20 => self.arrive(),
-            20..45 => self.finish_intake(),
-            45..75 => self.answer(),
-            75..90 => self.pass_time(),
-            90..94 => self.up = !self.up,
-            94..96 => self.crash(),
-            96..98 => {
-                let key = format!("k{}", self.random.u8(..4));
-                let id = self.id();
-                self.saves.heard(id, "rapidpm", &format!("/cb{}", self.random.u8(..3)), &key);
-            }
-            _ => {
-                let key = format!("k{}", self.random.u8(..4));
-                let mut actions = Vec::new();
-                self.saves.hurry(self.now, &key, &LIMITS, &mut actions);
-                self.act(actions);
-            }
-        }
-    }
-
-    fn id(&mut self) -> Id {
-        self.next += 1;
-        Id(self.next)
-    }
-
-    fn arrive(&mut self) {
-        let id = self.id();
-        let kind =
-            [Kind::Final, Kind::Final, Kind::Form, Kind::Spare, Kind::Farewell][self.random.usize(..5)];
-        let (key, line) = (self.random.u8(..4), self.random.u8(..3));
-        let name = format!("{key}-{line}-{kind:?}-{}", self.random.u8(..6));
-        let fresh = fresh(id.0, &name, &format!("k{key}"), &format!("/cb{line}"), kind);
-        if self.saves.arrive(self.now, fresh) == Welcome::New {
-            self.fetching.push(id);
-            self.waiting.insert(id);
-        }
-    }
-
-    fn finish_intake(&mut self) {
-        if self.fetching.is_empty() {
-            return;
-        }
-        let id = self.fetching.swap_remove(self.random.usize(..self.fetching.len()));
-        let event = match self.random.u8(..10) {
-            0 => Event::NotKept,
-            1 => Event::Invalid,
-            _ => Event::Kept,
-        };
-        if event == Event::Kept {
-            let save = self.saves.get(id).unwrap();
-            self.disk.insert(id, (self.now, save.fresh.clone(), Phase::Ready));
-        }
-        self.happen(id, event);
-    }
-
-    fn answer(&mut self) {
-        if self.flying.is_empty() {
-            return;
-        }
-        let id = self.flying.swap_remove(self.random.usize(..self.flying.len()));
-        let took = self.up && self.random.u8(..10) > 0;
-        if took {
-            *self.taken.entry(self.saves.get(id).unwrap().fresh.name.clone()).or_default() += 1;
-        }
-        let verdict = match self.random.u8(..10) {
-            _ if !self.up => Verdict::Again { down: true },
-            0 => Verdict::Again { down: true }, // it took it, and the answer was lost
-            _ if took => Verdict::Taken,
-            _ => Verdict::Final,
-        };
-        self.happen(id, Event::Answered(verdict));
-    }
-
-    fn happen(&mut self, id: Id, event: Event) {
-        let mut actions = Vec::new();
-        self.saves.happened(self.now, id, event, &LIMITS, &mut actions);
-        self.act(actions);
-    }
-
-    fn pass_time(&mut self) {
-        self.now += self.random.u64(1..30_000);
-        let mut actions = Vec::new();
-        self.saves.tick(self.now, &LIMITS, &mut actions);
-        self.act(actions);
-    }
-
-    fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Try(id) => {
-                    let save = self.saves.get(id).unwrap();
-                    if save.phase == Phase::Trying {
-                        let beside = self.flying.iter().filter_map(|other| self.saves.get(*other));
-                        let beside: Vec<_> = beside
-                            .filter(|o| o.phase == Phase::Trying && o.fresh.target == save.fresh.target)
-                            .collect();
-                        assert!(beside.is_empty(), "{save:?} beside {beside:?}");
-                        let newer = self.acknowledged.range(Id(id.0 + 1)..).find(|(_, other)| {
-                            other.target == save.fresh.target && other.kind != Kind::Farewell
-                        });
-                        assert!(save.is_first_try() || newer.is_none(), "{save:?} would overwrite {newer:?}");
-                    }
-                    self.flying.push(id);
-                }
-                Action::Reply(id, reply) => {
-                    assert!(self.waiting.remove(&id), "{id:?} was answered twice");
-                    if reply == Reply::Kept {
-                        assert!(self.disk.contains_key(&id), "{id:?} was promised and is not on disk");
-                        let fresh = self.saves.get(id).unwrap().fresh.clone();
-                        self.acknowledged.insert(id, fresh);
-                    }
-                }
-                Action::Store(id) => {
-                    // Gone already where a `Drop` follows in the same breath.
-                    let phase = self.saves.get(id).map(|save| save.phase);
-                    if let (Some(record), Some(phase)) = (self.disk.get_mut(&id), phase) {
-                        record.2 = phase;
-                    }
-                }
-                Action::Drop(id) => drop(self.disk.remove(&id)),
-                Action::Count(_) => {}
-            }
-        }
-    }
-
-    /// The process dies: whatever flew may have arrived; the Document Servers see their connections break.
-    fn crash(&mut self) {
-        for id in self.flying.drain(..) {
-            if self.up && self.random.bool() {
-                *self.taken.entry(self.saves.get(id).unwrap().fresh.name.clone()).or_default() += 1;
-            }
-        }
-        self.fetching.clear();
-        self.waiting.clear();
-        self.saves = Saves::default();
-        for (id, (since, fresh, phase)) in &self.disk {
-            let age = self.now - since;
-            self.saves.restore(self.now, age, fresh.clone(), *phase);
-            if *phase == Phase::Ready && fresh.kind != Kind::Spare {
-                self.acknowledged.insert(*id, fresh.clone());
-            }
-        }
-    }
-
-    /// Everything heals; then nothing may be open, locked or lost.
-    fn end(&mut self) {
-        self.up = true;
-        for _ in 0..10_000 {
-            while let Some(id) = self.fetching.pop() {
-                let save = self.saves.get(id).unwrap();
-                self.disk.insert(id, (self.now, save.fresh.clone(), Phase::Ready));
-                self.happen(id, Event::Kept);
-            }
-            while let Some(id) = self.flying.pop() {
-                *self.taken.entry(self.saves.get(id).unwrap().fresh.name.clone()).or_default() += 1;
-                self.happen(id, Event::Answered(Verdict::Taken));
-            }
-            if self.saves.counts().0 == 0 {
-                break;
-            }
-            self.pass_time();
-        }
-        assert_eq!(self.saves.counts().0, 0, "something never ends");
-        assert!(self.saves.locked().is_empty() && self.waiting.is_empty());
-        for (id, fresh) in &self.acknowledged {
-            let phase = self.disk.get(id).map(|record| record.2);
-            let is_kept = matches!(phase, Some(Phase::Parked(_)));
-            let is_told = self.taken.contains_key(&fresh.name);
-            // A farewell that something newer made pointless is not told.
-            let is_pointless = fresh.kind == Kind::Farewell;
-            assert!(is_kept || is_told || is_pointless, "{fresh:?} was lost: {phase:?}");
-        }
-    }
-}
-
-/// The whole run takes `SEEDS=10000 STEPS=1000 cargo test --release`; the ordinary one a tenth of a percent of it.
 #[test]
-fn no_seed_loses_a_save() {
-    let number =
-        |name: &str, otherwise| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise);
-    let (seeds, steps): (u64, u64) = (number("SEEDS", 100), number("STEPS", 300));
-    for seed in 0..seeds {
-        let played = std::panic::catch_unwind(|| {
-            let mut world = World::new(seed);
-            (0..steps).for_each(|_| world.step());
-            world.end();
-        });
-        assert!(played.is_ok(), "SEED {seed}");
+fn callbacks_of_one_document_queue_wherever_they_go() {
+    let mut saves = Saves::default();
+    begun(&mut saves, 0, 1, "k", "/cb?user=1", Kind::Form);
+    on(&mut saves, 0, 1, AWAY);
+    // Another user's callback URL, the same document: acknowledged, but not sent before the first has arrived.
+    assert_eq!(begun(&mut saves, 10, 2, "k", "/cb?user=2", Kind::Final), [Action::Reply(Id(2), Reply::Kept)]);
+    assert!(tick(&mut saves, 2_000).contains(&Action::Try(Id(1))));
+    assert_eq!(tick(&mut saves, 30_000), [], "the first is on its way");
+    assert!(on(&mut saves, 30_001, 1, TAKEN).contains(&Action::Try(Id(2))));
+}
+
+#[test]
+fn a_submission_goes_before_the_end_of_its_session_and_never_after() {
+    let mut saves = Saves::default();
+    begun(&mut saves, 0, 1, "k", "/cb", Kind::Form);
+    on(&mut saves, 0, 1, AWAY);
+    begun(&mut saves, 10, 2, "k", "/cb", Kind::Final);
+    assert!(tick(&mut saves, 2_000).contains(&Action::Try(Id(1))), "in its turn");
+    on(&mut saves, 2_001, 1, FINAL);
+    assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Refused));
+    on(&mut saves, 2_002, 2, TAKEN);
+    let mut actions = Vec::new();
+    saves.retry(2_003, Id(1), &LIMITS, &mut actions);
+    assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Superseded), "it would overwrite");
+}
+
+#[test]
+fn that_a_session_ended_without_changes_is_said_at_once_and_only_while_it_is_true() {
+    for (heard_key, phase) in [
+        (Some("k"), Phase::Settled(Settled::Discarded)),
+        (Some("other"), Phase::Trying),
+        (None, Phase::Trying),
+    ] {
+        let mut saves = Saves::default();
+        // Everybody's URL.
+        ["other", "k", "other"]
+            .iter()
+            .zip(90..)
+            .for_each(|(key, id)| drop(heard(&mut saves, id, "/cb", key)));
+        let actions = begun(&mut saves, 0, 100, "k", "/cb", Kind::Farewell);
+        assert_eq!(actions, [Action::Reply(Id(100), Reply::Kept)], "it was told once already");
+        assert!(saves.locked().is_empty());
+        heard_key.map(|key| heard(&mut saves, 101, "/cb", key));
+        tick(&mut saves, 1_000);
+        assert_eq!(saves.get(Id(100)).unwrap().phase, phase, "{heard_key:?}");
     }
+}
+
+#[test]
+fn what_is_outdated_stays_so_through_a_restart() {
+    let mut saves = Saves::default();
+    saves.restore(0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), false);
+    assert_eq!(heard(&mut saves, 2, "/cb", "k2"), [Action::Store(Id(1))]);
+    assert!(saves.get(Id(1)).unwrap().newer);
+    let mut again = Saves::default();
+    again.restore(0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), true);
+    again.retry(1, Id(1), &LIMITS, &mut Vec::new());
+    assert_eq!(again.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Superseded));
+}
+
+#[test]
+fn a_clock_that_jumped_parks_nothing_that_was_not_tried() {
+    let mut saves = Saves::default();
+    let years = 10 * 365 * 24 * 3_600_000;
+    saves.restore(years, years, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Ready, false);
+    assert!(tick(&mut saves, years).contains(&Action::Try(Id(1))));
+    on(&mut saves, years + 1, 1, AWAY);
+    assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::OutOfTime));
+}
+
+#[test]
+fn an_integrator_that_comes_back_is_not_overrun() {
+    let mut saves = Saves::default();
+    for id in 1..=100 {
+        saves.restore(
+            0,
+            0,
+            fresh(id, &format!("n{id}"), &format!("k{id}"), &format!("/{id}"), Kind::Final),
+            Phase::Ready,
+            false,
+        );
+    }
+    let tries = |actions: &[Action]| actions.iter().filter(|a| matches!(a, Action::Try(_))).count();
+    assert_eq!(tries(&tick(&mut saves, 0)), 16);
+    assert_eq!(tries(&on(&mut saves, 1, 1, TAKEN)), 1);
+    // Whoever the Document Server waits for is not counted, and another integrator has a measure of its own.
+    assert_eq!(tries(&begun(&mut saves, 2, 201, "fresh", "/fresh", Kind::Final)), 1);
+    let other = Fresh { integrator: "other".into(), ..fresh(202, "n202", "o", "/o", Kind::Final) };
+    saves.restore(2, 0, other, Phase::Ready, false);
+    assert_eq!(tries(&tick(&mut saves, 3)), 1);
+    assert_eq!(tries(&tick(&mut saves, 61_000)), 16, "what hangs stands in nobody's way");
+}
+
+#[test]
+fn on_leaving_everyone_is_answered_and_nothing_more_is_tried() {
+    let mut saves = Saves::default();
+    for (id, kind) in [(1, Kind::Final), (2, Kind::Spare), (3, Kind::Form)] {
+        begun(&mut saves, 0, id, &format!("k{id}"), &format!("/cb{id}"), kind);
+    }
+    for id in [4, 5, 6] {
+        let kind = if id == 5 { Kind::Spare } else { Kind::Final };
+        arrive(&mut saves, 0, fresh(id, &format!("n{id}"), &format!("k{id}"), &format!("/cb{id}"), kind));
+    }
+    on(&mut saves, 0, 6, Event::NotKept);
+    let mut actions = Vec::new();
+    saves.leave(1, &LIMITS, &mut actions);
+    let replied = |actions: &[Action], id, reply| actions.contains(&Action::Reply(Id(id), reply));
+    assert!(replied(&actions, 1, Reply::Kept) && replied(&actions, 3, Reply::Kept), "{actions:?}");
+    assert!(replied(&actions, 2, Reply::Unavailable) && replied(&actions, 6, Reply::Unavailable));
+    assert!(saves.is_trying());
+    assert_eq!(
+        on(&mut saves, 2, 4, Event::Kept),
+        [Action::Reply(Id(4), Reply::Kept)],
+        "durable, so promised"
+    );
+    assert!(replied(&on(&mut saves, 2, 5, Event::Kept), 5, Reply::Unavailable));
+    assert!(tick(&mut saves, 30_000).iter().all(|action| !matches!(action, Action::Try(_))));
+}
+
+#[test]
+fn a_person_hears_once_of_what_waits_for_long() {
+    let mut saves = Saves::default();
+    begun(&mut saves, 0, 1, "k", "/cb", Kind::Final);
+    on(&mut saves, 0, 1, AWAY);
+    let count = |saves: &mut Saves, now, what| tick(saves, now).iter().filter(|a| **a == what).count();
+    assert_eq!(count(&mut saves, 599_999, Action::Alert(Id(1))), 0);
+    assert_eq!(count(&mut saves, 600_000, Action::Alert(Id(1))), 1);
+    assert_eq!(count(&mut saves, 600_001, Action::Alert(Id(1))), 0);
+    assert_eq!(count(&mut saves, LIMITS.hold_editors, Action::LetIn(Id(1))), 1);
+    assert_eq!(saves.survey(LIMITS.hold_editors).oldest, Some(LIMITS.hold_editors));
 }
