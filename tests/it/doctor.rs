@@ -389,8 +389,26 @@ async fn too_few_files() {
         .args(doctor.get_args());
     limited.env_clear().envs(doctor.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let examined = Examined::of(limited).await;
-    let wrong = [("limits", "failed"), ("gateway", "failed")];
-    examined.expect(&wrong, &["may open 100 files", "LimitNOFILE=300"]);
+    let wrong = [("limits", "warning"), ("gateway", "failed")];
+    examined.expect(&wrong, &["may open 100 files", "its unit may allow more", "LimitNOFILE=300"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_may_open_too_few_files() {
+    let lines = vec![("limits", "connections = 50".to_owned())];
+    let gateway = process::Process::start(Setup { lines, ..Setup::default() }).await;
+    let pid = gateway.child.id().to_string();
+    let lowered = Command::new("prlimit").args(["--pid", &pid, "--nofile=100:100"]).status();
+    assert!(lowered.unwrap().success());
+    let file = gateway.folder.path().join("doctor.toml");
+    let text = std::fs::read_to_string(gateway.file()).unwrap();
+    let admin = format!("admin = \"{}\"", gateway.admin);
+    std::fs::write(&file, text.replace("admin = \"127.0.0.1:0\"", &admin)).unwrap();
+    let examined =
+        Examined::of(process::command(&["doctor", "--json", "--config", file.to_str().unwrap()])).await;
+    let limits = examined.findings.iter().find(|one| one["id"] == "limits").unwrap();
+    assert_eq!((&limits["state"], &limits["of"]), (&"failed".into(), &format!("process {pid}").into()));
+    assert!(limits["seen"].as_str().unwrap().contains("may open 100 files"), "{limits}");
 }
 
 #[tokio::test]

@@ -56,6 +56,11 @@ pub async fn exposed(house: &House, server: &Address) -> Finding {
             "the Document Server is not on loopback; see that a firewall lets only the gateway reach it";
         return Question::Exposed.is(of, Verdict::skipped(why));
     }
+    let own = Peer::plain(server.host.clone(), server.port);
+    if let Err(missed) = ask(&own, house.to_server(Method::GET, "/healthcheck", Vec::new())).await {
+        let why = format!("the Document Server does not answer: {missed}");
+        return Question::Exposed.is(of, Verdict::skipped(why));
+    }
     let mut asked = JoinSet::new();
     for ip in addresses().into_iter().take(MOST) {
         let peer = Peer::plain(ip.to_string(), server.port);

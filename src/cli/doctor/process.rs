@@ -70,7 +70,7 @@ pub fn questions(admin: SocketAddr, running: Option<&Running>, connections: usiz
     };
     let environment = pid.and_then(|pid| fs::read(format!("/proc/{pid}/environ")).ok());
     vec![
-        Question::Limits.is(whose, files(open_files(&limits), connections)),
+        Question::Limits.is(whose, files(open_files(&limits), connections, pid.is_some())),
         Question::Watchdog.is(here(admin).to_string(), watched(running, environment.as_deref())),
     ]
 }
@@ -85,7 +85,7 @@ fn open_files(limits: &str) -> Option<u64> {
 }
 
 /// An editor holds two: one to its browser, one to the Document Server.
-fn files(limit: Option<u64>, connections: usize) -> Verdict {
+fn files(limit: Option<u64>, connections: usize, own: bool) -> Verdict {
     let Some(limit) = limit else { return Verdict::skipped("/proc does not tell its limits") };
     let connections = connections as u64;
     let need = 2 * connections + BESIDES;
@@ -93,6 +93,14 @@ fn files(limit: Option<u64>, connections: usize) -> Verdict {
         "LimitNOFILE={need} in the unit (`systemctl edit rapidpm-gateway`), or lower limits.connections to {}.",
         limit.saturating_sub(BESIDES) / 2
     );
+    if limit < need && !own {
+        return Verdict::warning(
+            format!(
+                "may open {limit} files; a gateway that is started from here needs {need}, but its unit may allow more"
+            ),
+            cure,
+        );
+    }
     if limit < connections + BESIDES {
         return Verdict::failed(
             format!(
@@ -176,9 +184,10 @@ mod tests {
         for (limit, state) in
             [(Some(1024), "failed"), (Some(30_000), "warning"), (Some(524_288), "ok"), (None, "skipped")]
         {
-            assert_eq!(files(limit, 20_000).state(), state);
+            assert_eq!(files(limit, 20_000, true).state(), state);
         }
-        assert!(files(Some(1024), 20_000).cure().unwrap().contains("LimitNOFILE=40200"));
+        assert_eq!(files(Some(1024), 20_000, false).state(), "warning"); // not the gateway's own limit
+        assert!(files(Some(1024), 20_000, true).cure().unwrap().contains("LimitNOFILE=40200"));
     }
 
     #[test]
