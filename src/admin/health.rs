@@ -1,5 +1,7 @@
 //! How the gateway is, for monitors: `GET /api/v1/onlyoffice/health`, in a shape that dashboards rely on.
 
+use std::time::SystemTime;
+
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
@@ -55,7 +57,8 @@ impl Component {
 pub(super) fn health(admin: &Admin) -> (StatusCode, String) {
     let components = components(admin);
     let saves = admin.relay.status();
-    let complaints = saves.complaints();
+    let mut complaints = saves.complaints();
+    complaints.extend(admin.live.complaints(SystemTime::now()));
     let editors: usize = admin.sockets.registry.open().iter().map(|open| open.editors.len()).sum();
     let metrics = json!({
         "active_editing_sessions": editors,

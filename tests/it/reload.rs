@@ -247,6 +247,17 @@ async fn a_broken_pair_is_not_served_and_does_not_hold_up_another() {
     };
     assert_eq!((stale("localhost").await, stale("other.example").await), (1.0, 0.0));
     rig.log.wait_for(|line| line["event"] == "certificate_stale" && line["certificate"] == "localhost").await;
+    let health = async || {
+        let page = wire::admin(rig.admin, "/api/v1/onlyoffice/health").await;
+        let (head, body) = page.split_once("\r\n\r\n").unwrap();
+        assert_eq!(wire::status(head), 200);
+        serde_json::from_str::<serde_json::Value>(body).unwrap()
+    };
+    let told = health().await;
+    assert_eq!(told["status"], "degraded");
+    let stale_one =
+        "the changed files of certificate \"localhost\" cannot be used; the last good pair is served";
+    assert!(told["detail"].as_array().unwrap().contains(&stale_one.into()), "{told}");
     // rcgen's certificates end in 4096.
     let ends =
         metric(rig.admin, "gateway_certificate_expiry_timestamp_seconds{certificate=\"localhost\"}").await;
@@ -254,6 +265,7 @@ async fn a_broken_pair_is_not_served_and_does_not_hold_up_another() {
     fs::write(at("rig.key"), key).unwrap();
     assert_eq!(rig.reload().await["stale_certificates"], json!([]));
     assert_eq!(stale("localhost").await, 0.0);
+    assert_eq!(health().await.get("detail"), None);
 }
 
 #[tokio::test]

@@ -224,7 +224,6 @@ async fn certificates_are_swapped_under_load_and_no_handshake_fails() {
     report("from the rename to the certificate served, 300 ms of settling in it", took);
     println!("{shaken} handshakes");
     assert_eq!(metric(rig.admin, "gateway_tls_handshakes_failed_total").await, 0.0);
-    // Chain and key came within one settling: not once was a pair looked at that did not fit.
     assert_eq!(metric(rig.admin, "gateway_certificate_stale{certificate=\"localhost\"}").await, 0.0);
 }
 
