@@ -13,6 +13,9 @@ use crate::config::fault::Report;
 use crate::config::files::Files;
 use crate::config::values::Prefix;
 
+/// The right of everybody to write a file, or to make and rename files in a folder.
+const OTHERS_WRITE: u32 = 0o002;
+
 /// What is written, else the default.
 pub fn value<T: Copy>(written: Option<&Spanned<T>>, default: T) -> T {
     written.map_or(default, |written| *written.get_ref())
@@ -70,8 +73,6 @@ impl<'a> Context<'a> {
     pub fn read_private(&mut self, key: &str, path: &Path, span: Range<usize>) -> Option<Vec<u8>> {
         /// Rights of everybody. A group is fine: that is how a service's user gets at its key (`root:service 0640`).
         const OTHERS: u32 = 0o007;
-        /// Rights to make and rename files in a folder.
-        const WRITE: u32 = 0o002;
         /// Only who owns a file of it may rename that: `/tmp`.
         const STICKY: u32 = 0o1000;
         let bytes = self.read(key, path, span.clone())?;
@@ -81,7 +82,8 @@ impl<'a> Context<'a> {
             self.report.warn(span.clone(), message);
         }
         let folder = path.parent().filter(|folder| {
-            std::fs::metadata(folder).is_ok_and(|about| about.mode() & (WRITE | STICKY) == WRITE)
+            std::fs::metadata(folder)
+                .is_ok_and(|about| about.mode() & (OTHERS_WRITE | STICKY) == OTHERS_WRITE)
         });
         if let Some(folder) = folder {
             let message = format!(
@@ -92,6 +94,14 @@ impl<'a> Context<'a> {
             self.report.warn(span, message);
         }
         Some(bytes)
+    }
+
+    /// Warns when everybody can change the configuration itself, and with it where secrets and saves go.
+    pub fn report_open(&mut self, path: &Path) {
+        if std::fs::metadata(path).is_ok_and(|about| about.mode() & OTHERS_WRITE != 0) {
+            let message = format!("every user of this machine can change {} (chmod o-w it)", path.display());
+            self.report.warn(0..0, message);
+        }
     }
 
     /// Reports keys that a section cannot do without.

@@ -73,6 +73,7 @@ pub fn build(file: raw::File, path: &Path, around: Around<'_>, report: &mut Repo
     );
     let document_server = part(file.document_server, &file.written);
 
+    context.report_open(path);
     let mode = mode(file.mode.as_ref(), context);
     let fixed = listeners::build(&server, context);
     let drain = listeners::drain(&server, context);

@@ -62,3 +62,18 @@ fn a_key_in_a_folder_that_everybody_can_write_is_warned_about() {
         assert_eq!(said.contains("every user of this machine can replace"), expected, "{mode:o}: {said}");
     }
 }
+
+#[test]
+fn a_configuration_that_everybody_can_change_is_warned_about() {
+    let bench = Bench::new();
+    let text = fs::read_to_string(folder("valid").join("minimal.toml")).unwrap();
+    for (mode, expected) in [
+        (0o644, ""),
+        (0o664, ""),
+        (0o666, "1:1: every user of this machine can change gateway.toml (chmod o-w it)\n"),
+    ] {
+        bench.put("gateway.toml", &text, mode);
+        let loaded = load(&bench.folder.path().join("gateway.toml"), &bench.env(), &bench.tickets).unwrap();
+        assert_eq!(bench.lines(&loaded.warnings), expected);
+    }
+}
