@@ -16,6 +16,8 @@ use crate::relay::spool::{Found, RealDisk, Role, Spool};
 use crate::rules::save::{Id, Phase};
 use crate::tls;
 
+mod forgotten;
+
 /// What can be done with saves.
 #[derive(Debug, Clone, Subcommand)]
 pub enum SavesCommand {
@@ -27,6 +29,9 @@ pub enum SavesCommand {
         /// Settled ones, too
         #[arg(long)]
         all: bool,
+        /// Instead, what Document Servers keep because nobody took it
+        #[arg(long, conflicts_with = "all")]
+        forgotten: bool,
     },
     /// Everything that is known of one save
     Show(One),
@@ -41,6 +46,9 @@ pub enum SavesCommand {
         /// Which of its documents: document, changes or form
         #[arg(long, default_value = "document")]
         part: String,
+        /// SAVE is a key of `list --forgotten`: copy that file from its Document Server
+        #[arg(long, conflicts_with = "part")]
+        forgotten: bool,
     },
     /// Have the running gateway try a save at once, a parked one too
     Retry(One),
@@ -74,6 +82,10 @@ pub struct One {
 /// Does what was typed.
 pub fn saves(command: &SavesCommand, env: &Env) -> ExitCode {
     let from = match command {
+        SavesCommand::List { from, forgotten: true, .. } => return forgotten::list(from, env),
+        SavesCommand::Export { one, file, forgotten: true, .. } => {
+            return forgotten::export(&one.from, &one.id, file, env);
+        }
         SavesCommand::List { from, .. } => from,
         SavesCommand::Export { one, .. } => &one.from,
         SavesCommand::Show(one) | SavesCommand::Retry(one) | SavesCommand::Discard(one) => &one.from,
@@ -83,9 +95,9 @@ pub fn saves(command: &SavesCommand, env: &Env) -> ExitCode {
         Err(code) => return code,
     };
     let done = match command {
-        SavesCommand::List { from, all } => list(&spool, *all, from.json),
+        SavesCommand::List { from, all, .. } => list(&spool, *all, from.json),
         SavesCommand::Show(one) => show(&spool, one),
-        SavesCommand::Export { one, file, part } => export(&spool, one, file, part),
+        SavesCommand::Export { one, file, part, .. } => export(&spool, one, file, part),
         SavesCommand::Retry(one) => order(&spool, one, "retry"),
         SavesCommand::Discard(one) => order(&spool, one, "discard"),
     };

@@ -238,7 +238,7 @@ fn of_archive(archive: Option<&Archive>) -> Vec<Line<'_>> {
     let Some(Archive { user, host, port, path, key, known_hosts }) = archive else { return Vec::new() };
     let lines = [
         line("archive.sftp", one(format!("sftp://{user}@{host}:{port}{path}"))),
-        line("archive.key", Value::Secret(key)),
+        line("archive.key", one(key.fingerprint())),
         line("archive.known_hosts", number(known_hosts.display())),
     ];
     lines.into_iter().map(|line| Line { entry: Some("the archive".into()), ..line }).collect()

@@ -35,7 +35,7 @@ impl Bench {
         bench.put("empty", "\n", 0o600);
         bench.put("weak", "ChangeMe!\n", 0o600);
         bench.put("known_hosts", "files.rapidpm.uk ssh-ed25519 AAAA\n", 0o644);
-        bench.put("archive.key", "-----BEGIN OPENSSH PRIVATE KEY-----\n", 0o600);
+        bench.put("archive.key", &crate::relay::sftp::specimen(), 0o600);
         bench.put("creds/onlyoffice-secret", MARKER, 0o600);
         bench
     }

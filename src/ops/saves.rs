@@ -29,8 +29,28 @@ pub struct SaveMetrics {
     pub bytes: Gauge,
     /// Saves that could not be kept and were passed through.
     pub not_kept: Counter,
+    /// Files that Document Servers keep because nobody took them.
+    pub forgotten: Gauge,
+    /// The archive of copies.
+    pub archive: ArchiveMetrics,
     settled: [Counter; 2],
     rejected: Vec<(&'static str, Counter)>,
+}
+
+/// Handles of the archive.
+pub struct ArchiveMetrics {
+    /// Copies that wait.
+    pub waiting: Gauge,
+    /// Bytes that are held for copies alone.
+    pub bytes: Gauge,
+    /// Whether nothing is wrong with it.
+    pub up: Gauge,
+    /// A copy was stored.
+    pub stored: Counter,
+    /// An accepted save has no copy and will have none.
+    pub given_up: Counter,
+    /// A try failed.
+    pub failed: Counter,
 }
 
 /// A recorder whose durations are histograms.
@@ -65,6 +85,10 @@ impl SaveMetrics {
         let counter = |name, help, label| counter_of(name, help, &[label]);
         let settled =
             |status| counter("onlyoffice_save_total", "Saves that are settled.", ("status", status));
+        let copies = |outcome| {
+            let help = "Copies for the archive: stored, given up for good, and tries that failed.";
+            counter("gateway_archive_copies_total", help, ("outcome", outcome))
+        };
         let rejected = |reason| {
             let help = "Documents that failed their check.";
             (reason, counter("onlyoffice_validation_rejected_total", help, ("reason", reason)))
@@ -92,6 +116,21 @@ impl SaveMetrics {
                 &[],
             ),
             bytes: gauge("gateway_saves_bytes", "Bytes in the directory of saves."),
+            forgotten: gauge(
+                "gateway_forgotten_files",
+                "Files that Document Servers keep because nobody took them.",
+            ),
+            archive: ArchiveMetrics {
+                waiting: gauge("gateway_archive_waiting", "Copies that wait for the archive."),
+                bytes: gauge(
+                    "gateway_archive_bytes",
+                    "Bytes in the directory of saves held for the archive alone.",
+                ),
+                up: gauge("gateway_archive_up", "0 while the archive is away or refuses something."),
+                stored: copies("stored"),
+                given_up: copies("given_up"),
+                failed: copies("failed_try"),
+            },
             settled: [settled("success"), settled("failure")],
             rejected: ["file_content", "zip_integrity", "xml_wellformedness"].map(rejected).into(),
         }

@@ -23,6 +23,7 @@ use crate::rules::callback::{path_of, target_of};
 use crate::rules::path;
 use crate::rules::route::{self, Route};
 use crate::rules::save::Id;
+use crate::upstream::Server;
 
 /// The head of a file that lies on the Document Server's disk, and each piece of it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,9 +87,10 @@ async fn ask(house: &dyn House, url: &str, key: &str) -> io::Result<Incoming> {
             "the callback's link leads to no file of the Document Server",
         )
     })?;
+    let server = house.servers().choose(Some(key)).ok_or_else(|| io::Error::other("no Document Server"))?;
     let mut tries = PAUSES.iter();
     loop {
-        let error = match once(house, &target, key).await {
+        let error = match once(server, &target).await {
             Ok(body) => return Ok(body),
             Err(error) => error,
         };
@@ -99,7 +101,7 @@ async fn ask(house: &dyn House, url: &str, key: &str) -> io::Result<Incoming> {
 }
 
 /// Path and query for the Document Server, if it is one of its files.
-fn target(house: &dyn House, url: &str) -> Option<String> {
+pub(super) fn target(house: &dyn House, url: &str) -> Option<String> {
     let target = target_of(url);
     let (raw, query) = target.split_once('?').map_or((target, None), |(raw, query)| (raw, Some(query)));
     let below = house.public().iter().find_map(|public| {
@@ -116,8 +118,8 @@ fn target(house: &dyn House, url: &str) -> Option<String> {
     })
 }
 
-async fn once(house: &dyn House, target: &str, key: &str) -> io::Result<Incoming> {
-    let server = house.servers().choose(Some(key)).ok_or_else(|| io::Error::other("no Document Server"))?;
+/// One file of a Document Server.
+pub(super) async fn once(server: &Server, target: &str) -> io::Result<Incoming> {
     let address = server.address();
     let mut sender = client::plain(&address.host, address.port).await?;
     let host = HeaderValue::try_from(server.name()).map_err(io::Error::other)?;

@@ -1,5 +1,6 @@
 //! What becomes of a callback that comes in: told at once, or kept first. Its documents are fetched and looked at here.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,7 @@ pub(super) const REPORT: Duration = Duration::from_secs(5);
 impl Relay {
     /// Does what the plan of a callback says.
     pub(super) async fn take_in(self: &Arc<Self>, post: Post, answer: oneshot::Sender<Answer>) {
+        self.remember(&post);
         let kind = match (post.callback.plan(), post.callback.status.number()) {
             (Plan::Report, _) => return self.report(post, answer).await,
             (Plan::Farewell, _) => return self.farewell(post, answer).await,
@@ -108,7 +110,7 @@ impl Relay {
             return;
         }
         let begun = Instant::now();
-        match fetch::keep((self.current)(), self.spool.clone(), id, record).await {
+        match self.keep(id, record).await {
             Ok(record) => {
                 if !record.documents.is_empty() {
                     self.ops.metrics.saves.download.record(begun.elapsed());
@@ -124,6 +126,21 @@ impl Relay {
                 self.say(Level::Error, "a save could not be kept and is passed through", &error);
                 self.happened(id, Event::NotKept);
             }
+        }
+    }
+
+    /// Brings a save to disk. Where there is no room, copies for the archive make some.
+    async fn keep(&self, id: Id, record: Record) -> io::Result<Record> {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let kept = fetch::keep((self.current)(), self.spool.clone(), id, record.clone()).await;
+        let archiver = self.archiver.clone();
+        match &kept {
+            Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => {}
+            _ => return kept,
+        }
+        match fetch::blocking(move || Ok(archiver.give_way())).await {
+            Ok(true) => fetch::keep((self.current)(), self.spool.clone(), id, record).await,
+            _ => kept,
         }
     }
 

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc as queue};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::archive::Archiver;
+use super::memory::{Known, Memory};
 use super::spool::{Spool, State};
 use super::status::{Trouble, Troubles};
 use crate::ops::Ops;
@@ -21,6 +23,10 @@ pub enum Entry {
     Store(State),
     /// A save is to be forgotten.
     Drop,
+    /// An accepted save's document is to be kept for the archive.
+    Copy,
+    /// A document is to be remembered.
+    Remember(Known),
 }
 
 /// The way to the thread that writes, and the thread.
@@ -34,9 +40,16 @@ impl Journal {
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(spool: Arc<Spool>, troubles: Arc<Troubles>, ops: Ops) -> io::Result<Self> {
+    pub fn start(
+        spool: Arc<Spool>,
+        archiver: Arc<Archiver>,
+        memory: Arc<Memory>,
+        troubles: Arc<Troubles>,
+        ops: Ops,
+    ) -> io::Result<Self> {
         let (entries, lines) = queue::channel();
-        let writer = Writer { spool, troubles, ops, owed: BTreeMap::new() };
+        let writer =
+            Writer { spool, archiver, memory, troubles, ops, owed: BTreeMap::new(), forgetful: false };
         let thread = std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&lines))?;
         Ok(Self(Mutex::new(Some((entries, thread)))))
     }
@@ -61,8 +74,12 @@ impl Journal {
 
 struct Writer {
     spool: Arc<Spool>,
+    archiver: Arc<Archiver>,
+    memory: Arc<Memory>,
     troubles: Arc<Troubles>,
     ops: Ops,
+    /// Whether what is to be remembered could not be written down last time.
+    forgetful: bool,
     /// The latest line of each save that the disk did not take.
     owed: BTreeMap<Id, Entry>,
 }
@@ -75,6 +92,9 @@ impl Writer {
                 false => lines.recv_timeout(PAUSE),
             };
             match line {
+                // Neither of these says where a save stands, nor is either owed.
+                Ok((id, Entry::Copy)) => self.archiver.keep(id),
+                Ok((_, Entry::Remember(known))) => self.remember(&known),
                 Ok((id, entry)) => {
                     self.owed.remove(&id);
                     self.write(id, entry);
@@ -98,6 +118,7 @@ impl Writer {
         let written = match &entry {
             Entry::Store(state) => self.store(id, state),
             Entry::Drop => self.spool.forget(id),
+            Entry::Copy | Entry::Remember(_) => Ok(()),
         };
         let Err(error) = written else {
             if self.owed.is_empty() && self.troubles.over(Trouble::Journal) {
@@ -116,7 +137,7 @@ impl Writer {
     /// A disk without room has none for a word about a settled save either: then its room counts more than what it would be
     /// remembered for, which is to answer repeats after a restart.
     fn store(&self, id: Id, state: &State) -> io::Result<()> {
-        match self.spool.store(id, state) {
+        let stored = match self.spool.store(id, state) {
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
                     && matches!(state.phase(), Phase::Settled(_)) =>
@@ -124,7 +145,19 @@ impl Writer {
                 self.spool.forget(id)
             }
             other => other,
+        };
+        if stored.is_ok() && matches!(state.phase(), Phase::Settled(_)) {
+            self.archiver.parted(id);
         }
+        stored
+    }
+
+    fn remember(&mut self, known: &Known) {
+        let written = self.memory.write(known);
+        if let (Err(error), false) = (&written, self.forgetful) {
+            self.say(Level::Warn, "whose documents are cannot be remembered on disk", &error.to_string());
+        }
+        self.forgetful = written.is_err();
     }
 
     fn say(&self, level: Level, message: &str, why: &str) {

@@ -1,14 +1,18 @@
 //! Callbacks and saves: verified, kept, delivered. The applications that embed the editor, as the relay knows them.
 
 mod answer;
+pub mod archive;
 pub mod client;
 mod deliver;
 pub mod fetch;
+pub mod forgotten;
 pub mod house;
 mod intake;
 mod journal;
 pub mod letter;
+pub mod memory;
 mod record;
+pub mod sftp;
 pub mod spool;
 mod status;
 mod worker;
@@ -130,7 +134,7 @@ pub enum Validate {
 }
 
 /// `[archive]` of gateway.toml: an SFTP server.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Archive {
     /// Account on the server.
     pub user: String,
@@ -140,8 +144,16 @@ pub struct Archive {
     pub port: u16,
     /// Folder on the server.
     pub path: String,
-    /// Private key, as read.
-    pub key: Secret,
-    /// The server's keys.
+    /// What the gateway signs in with.
+    pub key: sftp::Key,
+    /// The file of the server's keys. Read anew for each connection: a key that is added there counts at once.
     pub known_hosts: PathBuf,
+}
+
+impl Archive {
+    /// Tells it from another archive, or the same with other settings.
+    fn place(&self) -> String {
+        let Self { user, host, port, path, key, known_hosts } = self;
+        format!("{user}@{host}:{port}{path} {} {}", key.public_line(), known_hosts.display())
+    }
 }

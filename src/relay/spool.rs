@@ -7,6 +7,7 @@
 //! <directory>/saves/<id>/document   with `changes` and `form` where there are any; length and CRC-32 are in the record
 //! <directory>/saves/<id>/state      where it stands, once that is not "to be delivered": CRC-32 and JSON
 //! <directory>/orders/<verb>-<id>    what an operator wants, taken up within a second
+//! <directory>/archive/<id>/         what waits for the archive: see `copies`
 //! <directory>/lock                  held by the gateway that works here (flock); holds its process number
 //! ```
 //!
@@ -25,6 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use super::record::{Document, Record, Role, State, kind_name, phase_name};
 use super::record::{checked, read_checked};
 use crate::rules::save::{Id, Phase};
+
+mod copies;
+
+pub use copies::Kept;
 
 /// Entries of any state. Each costs a folder and some hundred bytes of memory; a directory of more is slow to list.
 const MOST: u64 = 50_000;
@@ -176,15 +181,7 @@ impl Spool {
     /// # Errors
     /// When the directory cannot be read.
     pub fn list(&self) -> io::Result<Vec<Found>> {
-        let mut ids: Vec<Id> = Vec::new();
-        for entry in fs::read_dir(self.root.join("saves"))? {
-            let name = entry?.file_name();
-            let id =
-                name.to_str().filter(|name| name.len() == 16).and_then(|n| u64::from_str_radix(n, 16).ok());
-            ids.extend(id.map(Id));
-        }
-        ids.sort();
-        Ok(ids
+        Ok(ids_in(&self.root.join("saves"))?
             .into_iter()
             .map(|id| Found { id, record: self.record(id).ok(), state: self.state(id).ok() })
             .collect())
@@ -443,6 +440,18 @@ impl Writing {
 fn size(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum()
+}
+
+/// The saves that have a folder there, oldest first.
+fn ids_in(folder: &Path) -> io::Result<Vec<Id>> {
+    let mut ids: Vec<Id> = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let id = name.to_str().filter(|name| name.len() == 16).and_then(|n| u64::from_str_radix(n, 16).ok());
+        ids.extend(id.map(Id));
+    }
+    ids.sort();
+    Ok(ids)
 }
 
 fn absent_is_fine(error: io::Error) -> io::Result<()> {

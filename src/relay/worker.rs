@@ -15,9 +15,12 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Post};
+use super::archive::Archiver;
 use super::client::Trust;
+use super::forgotten::Forgotten;
 use super::house::{self, House};
 use super::journal::{Entry, Journal};
+use super::memory::Memory;
 use super::spool::{Found, Role, Spool, State, phase_name};
 use super::status::{Status, Trouble, Troubles};
 use super::{deliver, fetch};
@@ -38,9 +41,12 @@ const ERRANDS: Duration = Duration::from_secs(1);
 /// Looks at a kept document of that file type; the error is the reason's name in `onlyoffice_validation_rejected_total`.
 pub type Check = fn(&Path, Option<&str>) -> Result<(), &'static str>;
 
+/// The running configuration, as of each call.
+pub(super) type Current = Arc<dyn Fn() -> Arc<dyn House> + Send + Sync>;
+
 /// Callbacks and saves.
 pub struct Relay {
-    pub(super) current: Box<dyn Fn() -> Arc<dyn House> + Send + Sync>,
+    pub(super) current: Current,
     pub(super) ops: Ops,
     pub(super) trust: Trust,
     pub(super) spool: Arc<Spool>,
@@ -49,12 +55,15 @@ pub struct Relay {
     /// Checks at once: they are the processor's work, and editing comes first.
     pub(super) checks: Semaphore,
     pub(super) reports: Semaphore,
-    runtime: Handle,
+    pub(super) archiver: Arc<Archiver>,
+    pub(super) forgotten: Forgotten,
+    pub(super) memory: Arc<Memory>,
+    pub(super) journal: Journal,
+    pub(super) runtime: Handle,
     room: Arc<Semaphore>,
     begun: Instant,
     woken: Notify,
     inner: Mutex<Inner>,
-    journal: Journal,
 }
 
 #[derive(Default)]
@@ -93,10 +102,18 @@ impl Relay {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
             other => other,
         };
-        let journal = Journal::start(spool.clone(), troubles.clone(), ops.clone())?;
+        let current: Current = Arc::new(current);
+        let archiver = Archiver::start(&runtime, spool.clone(), ops.clone(), current.clone());
+        let memory = Arc::new(Memory::open(spool.root(), millis(SystemTime::now())));
+        let journal =
+            Journal::start(spool.clone(), archiver.clone(), memory.clone(), troubles.clone(), ops.clone())?;
         let cores = thread::available_parallelism().map_or(1, Into::into);
         let relay = Arc::new(Self {
-            current: Box::new(current),
+            current,
+            archiver,
+            forgotten: Forgotten::default(),
+            memory,
+            journal,
             ops,
             trust: Trust::default(),
             spool,
@@ -109,10 +126,10 @@ impl Relay {
             begun: Instant::now(),
             woken: Notify::new(),
             inner: Mutex::default(),
-            journal,
         });
         relay.inner().next = millis(SystemTime::now()).saturating_mul(1_000);
         relay.take_up(found);
+        runtime.spawn(Self::watch_forgotten(Arc::downgrade(&relay)));
         let worker = Arc::downgrade(&relay);
         runtime.spawn(async move {
             while let Some(relay) = worker.upgrade() {
@@ -383,6 +400,11 @@ impl Relay {
                     }
                 }
                 Action::Store(id) => self.write_down(inner, id),
+                // Without an archive nothing is kept for it.
+                Action::Copy(id) if (self.current)().relay().archive.is_some() => {
+                    self.journal.note(id, Entry::Copy);
+                }
+                Action::Copy(_) => {}
                 Action::Drop(id) => {
                     inner.answers.remove(&id);
                     self.journal.note(id, Entry::Drop);
@@ -400,8 +422,9 @@ impl Relay {
         self.ops.metrics.saves.locks.set(inner.saves.locked().len() as f64);
     }
 
-    fn write_down(&self, inner: &Inner, id: Id) {
+    fn write_down(self: &Arc<Self>, inner: &Inner, id: Id) {
         let Some(save) = inner.saves.get(id) else { return };
+        self.consider_forgotten(save);
         let answer = save.replied.map(|reply| inner.answer(id, reply));
         let text = |answer: Answer| (answer.status, String::from_utf8_lossy(&answer.body).into_owned());
         let state = State {

@@ -5,6 +5,7 @@ pub mod callback;
 pub mod carrier;
 pub mod class;
 pub mod client;
+pub mod copies;
 pub mod follower;
 pub mod frame;
 pub mod headers;

@@ -164,6 +164,9 @@ pub enum Action {
     Drop(Id),
     /// Count it: settled well, or not.
     Count(bool),
+    /// It is accepted, by its integrator or by the gateway: its document may be copied to the archive. Said once, and before
+    /// its documents are let go.
+    Copy(Id),
     /// Say that it has waited for long.
     Alert(Id),
     /// Say that new editors of its document are let in although it waits.
@@ -256,6 +259,7 @@ pub struct Save {
     counted: bool,
     alerted: bool,
     let_in: bool,
+    copied: bool,
 }
 
 impl Save {
@@ -273,6 +277,7 @@ impl Save {
             counted: false,
             alerted: false,
             let_in: false,
+            copied: false,
             fresh,
         }
     }

@@ -619,7 +619,8 @@ async fn an_archive_whose_key_nobody_knows() {
             stream.write_all(b"SSH-2.0-test\r\n").await.ok();
         }
     });
-    let key = ward.rig.folder.path().join("rig.key"); // only its first line is looked at
+    let key = ward.rig.folder.path().join("archive.key");
+    crate::openssh::make_key(&key, "ed25519");
     std::fs::write(ward.rig.folder.path().join("known"), "files.example ssh-ed25519 AAAA\n").unwrap();
     ward.add(&format!(
         "[archive]\nsftp = \"sftp://u@{address}/saves\"\nkey = {{ file = {key:?} }}\nknown_hosts = \"known\""

@@ -3,10 +3,12 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod archive;
 mod assets;
 mod doctor;
 mod editor;
 mod faults;
+mod forgotten;
 mod forwarded;
 mod forwarding;
 mod health;
@@ -14,6 +16,7 @@ mod hosts;
 mod layout;
 mod limits;
 mod logging;
+mod openssh;
 mod origins;
 mod own;
 mod paths;

@@ -19,7 +19,7 @@ use crate::wire::soon;
 
 const KILLS: usize = 5;
 
-async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> Option<Got> {
+pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> Option<Got> {
     let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.ok()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     tokio::spawn(connection);

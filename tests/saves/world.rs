@@ -210,6 +210,10 @@ impl World {
                     }
                 }
                 Action::Drop(id) => drop(self.disk.remove(&id)),
+                Action::Copy(id) => {
+                    let save = self.saves.get(id).unwrap();
+                    assert!(save.fresh.kind != Kind::Farewell, "{save:?} has no document");
+                }
                 Action::Count(_) | Action::Alert(_) | Action::LetIn(_) => {}
             }
         }

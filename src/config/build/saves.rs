@@ -10,6 +10,7 @@ use super::context::value;
 use super::{Context, Part};
 use crate::config::raw;
 use crate::config::values::Bytes;
+use crate::relay::sftp::Key;
 use crate::relay::{Archive, Saves, Validate};
 
 /// An empty document has some kilobytes.
@@ -114,12 +115,9 @@ pub fn archive(archive: &Part<raw::Archive>, context: &mut Context<'_>) -> Optio
     context.require("[archive]", &["sftp", "key", "known_hosts"], &raw.written, archive.span());
     let key = raw.key.as_ref().and_then(|from| {
         let key = from.get_ref().fetch("archive.key", context)?;
-        let is_key = key.expose().windows(16).any(|piece| piece == b"PRIVATE KEY-----");
-        if !is_key {
-            let message = "`archive.key` is no private key: PEM or OpenSSH's own format is expected";
-            context.report.fault(from.get_ref().span(), message);
-        }
-        is_key.then_some(key)
+        let key = Key::read(&key);
+        key.map_err(|fault| context.report.fault(from.get_ref().span(), format!("`archive.key` {fault}")))
+            .ok()
     });
     let known_hosts = raw.known_hosts.as_ref().and_then(|written| {
         let path = context.path(written.get_ref());

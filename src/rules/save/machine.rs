@@ -354,7 +354,16 @@ impl Saves {
         save.replied = Some(reply);
         actions.push(Action::Reply(id, reply));
         if reply == Reply::Kept {
+            self.copy(id, actions);
             self.acknowledged(id, false, actions);
+        }
+    }
+
+    fn copy(&mut self, id: Id, actions: &mut Vec<Action>) {
+        let save = self.all.get_mut(&id).filter(|save| !save.copied && save.fresh.kind.has_document());
+        if let Some(save) = save {
+            save.copied = true;
+            actions.push(Action::Copy(id));
         }
     }
 
@@ -392,6 +401,9 @@ impl Saves {
 
     fn settle(&mut self, now: Time, id: Id, how: Settled, actions: &mut Vec<Action>) {
         self.count(id, how == Settled::Delivered, actions);
+        if how == Settled::Delivered {
+            self.copy(id, actions);
+        }
         self.unlist(id);
         let Some(save) = self.all.get_mut(&id) else { return };
         save.phase = Phase::Settled(how);
@@ -416,6 +428,10 @@ impl Saves {
         }
         self.reply(id, Reply::Kept, actions);
         self.count(id, false, actions);
+        // What was accepted before a restart may be copied once more: the archive knows it again by its name.
+        if self.all.get(&id).is_some_and(|save| save.replied == Some(Reply::Kept)) {
+            self.copy(id, actions);
+        }
         self.unlist(id);
         let Some(save) = self.all.get_mut(&id) else { return };
         save.phase = Phase::Parked(why);

@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod copied;
+
 const LIMITS: Limits = Limits { answer_within: 10_000, keep_trying: 3_600_000, hold_editors: 900_000 };
 
 fn fresh(id: u64, name: &str, key: &str, target: &str, kind: Kind) -> Fresh {
@@ -114,7 +116,7 @@ fn past_its_time_a_save_is_taken_over_and_its_request_runs_on() {
     let mut saves = Saves::default();
     begun(&mut saves, 0, 1, "k", "/cb", Kind::Final);
     assert_eq!(tick(&mut saves, 9_999), []);
-    assert_eq!(tick(&mut saves, 10_000), [Action::Reply(Id(1), Reply::Kept)]);
+    assert_eq!(tick(&mut saves, 10_000), [Action::Reply(Id(1), Reply::Kept), Action::Copy(Id(1))]);
     assert_eq!(tick(&mut saves, 200_000), [], "no second request beside the first");
     let actions = on(&mut saves, 300_000, 1, TAKEN);
     assert_eq!(actions, [Action::Count(true), Action::Store(Id(1))]);
@@ -180,7 +182,10 @@ fn a_newer_save_supersedes_one_that_waits() {
     on(&mut saves, 0, 1, AWAY);
     // Behind one that waits it is acknowledged as soon as it is durable.
     let actions = begun(&mut saves, 100, 2, "k2", "/cb", Kind::Final);
-    assert_eq!(actions, [Action::Reply(Id(2), Reply::Kept), Action::Count(false), Action::Store(Id(1))]);
+    assert_eq!(
+        actions,
+        [Action::Reply(Id(2), Reply::Kept), Action::Copy(Id(2)), Action::Count(false), Action::Store(Id(1))]
+    );
     assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Superseded));
     assert!(tick(&mut saves, 2_000).contains(&Action::Try(Id(2))));
 }
@@ -260,7 +265,10 @@ fn callbacks_of_one_document_queue_wherever_they_go() {
     begun(&mut saves, 0, 1, "k", "/cb?user=1", Kind::Form);
     on(&mut saves, 0, 1, AWAY);
     // Another user's callback URL, the same document: acknowledged, but not sent before the first has arrived.
-    assert_eq!(begun(&mut saves, 10, 2, "k", "/cb?user=2", Kind::Final), [Action::Reply(Id(2), Reply::Kept)]);
+    assert_eq!(
+        begun(&mut saves, 10, 2, "k", "/cb?user=2", Kind::Final),
+        [Action::Reply(Id(2), Reply::Kept), Action::Copy(Id(2))]
+    );
     assert!(tick(&mut saves, 2_000).contains(&Action::Try(Id(1))));
     assert_eq!(tick(&mut saves, 30_000), [], "the first is on its way");
     assert!(on(&mut saves, 30_001, 1, TAKEN).contains(&Action::Try(Id(2))));
@@ -367,7 +375,7 @@ fn on_leaving_everyone_is_answered_and_nothing_more_is_tried() {
     assert!(saves.is_trying());
     assert_eq!(
         on(&mut saves, 2, 4, Event::Kept),
-        [Action::Reply(Id(4), Reply::Kept)],
+        [Action::Reply(Id(4), Reply::Kept), Action::Copy(Id(4))],
         "durable, so promised"
     );
     assert!(replied(&on(&mut saves, 2, 5, Event::Kept), 5, Reply::Unavailable));

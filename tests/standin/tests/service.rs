@@ -344,3 +344,35 @@ async fn a_message_of_many_megabytes_passes() {
     while !socket.next().await.unwrap().unwrap().to_text().unwrap().contains("unSaveLock") {}
     assert!(server.text("demo").unwrap().len() > 20 << 20);
 }
+
+/// As `captures` has it: a list, an answer without a file, a link, and the end of a file.
+#[tokio::test]
+async fn forgotten_files_are_listed_given_and_cleared() {
+    let server = server().await;
+    let secret = server.options().secret.clone();
+    let order = |claims: Value| {
+        let body = json!({"token": token::sign(&secret, &claims)}).to_string();
+        let address = server.address();
+        async move {
+            let json = "Content-Type: application/json\r\n";
+            let answer = ask(address, "POST /command", json, body.as_bytes()).await.unwrap();
+            assert_eq!(answer.status, 200);
+            String::from_utf8(answer.body).unwrap()
+        }
+    };
+    let key = "merr1s2";
+    assert_eq!(order(json!({"c": "getForgottenList"})).await, r#"{"error":0,"keys":[]}"#);
+    assert_eq!(order(json!({"c": "getForgotten", "key": key})).await, r#"{"key":"merr1s2","error":1}"#);
+    assert_eq!(order(json!({"c": "deleteForgotten", "key": key})).await, r#"{"key":"merr1s2","error":1}"#);
+    server.forget(key, b"words".as_slice());
+    assert_eq!(order(json!({"c": "getForgottenList"})).await, r#"{"error":0,"keys":["merr1s2"]}"#);
+    let given: Value = serde_json::from_str(&order(json!({"c": "getForgotten", "key": key})).await).unwrap();
+    let link = given["url"].as_str().unwrap().strip_prefix("http://ds.example").unwrap();
+    assert!(link.starts_with("/cache/files/forgotten/merr1s2/output.docx/output.docx?md5="), "{link}");
+    assert_eq!(get(&server, link, "").await.body, b"words");
+    assert_eq!(order(json!({"c": "deleteForgotten", "key": key})).await, r#"{"key":"merr1s2","error":0}"#);
+    assert!(server.forgotten().is_empty());
+    let bad = json!({"token": token::sign("another secret", &json!({"c": "getForgottenList"}))}).to_string();
+    let answer = ask(server.address(), "POST /command", "", bad.as_bytes()).await.unwrap();
+    assert!(String::from_utf8(answer.body).unwrap().contains("\"error\":6"));
+}

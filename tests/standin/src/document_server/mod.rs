@@ -340,6 +340,17 @@ impl DocumentServer {
         self.state.forgotten.borrow().keys().cloned().collect()
     }
 
+    /// Keeps a file that nobody took, as after a save that was given up long ago.
+    pub fn forget(&self, key: &str, bytes: impl Into<Vec<u8>>) {
+        self.state.forgotten.send_modify(|all| drop(all.insert(key.to_owned(), bytes.into())));
+    }
+
+    /// Waits until nothing of a key is kept that nobody took.
+    pub async fn wait_for_cleared(&self, key: &str) {
+        let mut news = self.state.forgotten.subscribe();
+        news.wait_for(|all| !all.contains_key(key)).await.expect("the state lives as long as its server");
+    }
+
     /// Waits until the last save of a key has been given up, or has already.
     pub async fn wait_for_forgotten(&self, key: &str) {
         let mut news = self.state.forgotten.subscribe();

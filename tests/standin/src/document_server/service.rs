@@ -121,9 +121,9 @@ fn order(state: &Arc<State>, life: &Life, headers: &HeaderMap, said: &Value) -> 
         }
         "getForgotten" => {
             let Some(bytes) = state.forgotten.borrow().get(key).cloned() else { return result(1) };
-            let stored = cache::put(state, &format!("forgotten/{key}/output"), bytes);
-            let url =
-                format!("{}{}", super::host::base(headers), cache::link(state, &stored, "output", key, 900));
+            let stored = cache::put(state, &format!("forgotten/{key}/output.docx"), bytes);
+            let link = cache::link(state, &stored, "output.docx", key, 900);
+            let url = format!("{}{link}", super::host::base(headers));
             object(&[("key", key.into()), ("error", 0.into()), ("url", url.into())])
         }
         "deleteForgotten" => {
