@@ -140,6 +140,13 @@ impl Asker<'_> {
                 return Ok(self.text("text/html", "ok"));
             }
         };
+        let core = &self.connection.core;
+        let locks = |key: &str| socket::lock(core, key);
+        if let Err(refusal) = sockets::wait(&pass, &locks, core.deadlines.hold, &core.ops).await {
+            self.exchange.refused(refusal.reason(), refusal.to_string());
+            using.refuse(sockets::refusal_packet(refusal));
+            return Ok(self.text("text/html", "ok"));
+        }
         match self.open(&parts, &pass).await {
             Ok(opened) => {
                 self.connection.core.sockets.learn(opened.pace);
@@ -187,7 +194,8 @@ impl Asker<'_> {
             address: Client::of(self.connection.peer, &parts.headers, proxies).address(),
             id: self.exchange.id.as_str(),
         };
-        let law = socket::law(core, self.way.running);
+        let locks = |key: &str| socket::lock(core, key);
+        let law = socket::law(core, self.way.running, &locks);
         sockets::admit(&packet, &visitor, law, (&core.sockets, &core.ops))
             .map_err(|refusal| Box::new((refusal, sockets::refusal_packet(refusal))))
     }
@@ -253,9 +261,10 @@ impl Asker<'_> {
         found.ok_or(Refusal::Socket(SocketFault::Unknown))
     }
 
-    /// Reading, judging and dialling, each with its own limit.
+    /// Reading, waiting for a save, and dialling, each with its own limit.
     fn judging_time(&self) -> std::time::Duration {
-        self.connection.core.deadlines.packet + self.way.running.servers.wait
+        let deadlines = &self.connection.core.deadlines;
+        deadlines.packet.saturating_add(deadlines.hold).saturating_add(self.way.running.servers.wait)
     }
 
     fn over(&self, sid: &str) -> Trouble {

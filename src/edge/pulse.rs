@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::sockets::GRACE;
+use crate::sockets::{GRACE, HOLD};
 
 /// How long a client may be slow. Nobody has to tune these, so they are no keys of gateway.toml; tests shorten them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct Deadlines {
     pub packet: Duration,
     /// Silence on an editor's socket, or a reader that takes nothing.
     pub socket: Duration,
+    /// How long an editor waits for a save of its document.
+    pub hold: Duration,
     /// Who comes back to a document within this time has not left it.
     pub grace: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Deadlines {
             progress: Duration::from_secs(30),
             packet: Duration::from_secs(5),
             socket: Duration::from_secs(75),
+            hold: HOLD,
             grace: GRACE,
         }
     }

@@ -31,7 +31,7 @@ use crate::rules::policy::{self, Knock, Mode, Refusal};
 use crate::rules::query;
 use crate::rules::route::Route;
 use crate::rules::socket::{SocketFault, Wish};
-use crate::sockets::{Call, Caps, Law};
+use crate::sockets::{Call, Caps, Law, Lock, Locks};
 
 /// How long the Document Server's own greeting may take once it has been dialled. It comes at once.
 const GREETING: Duration = Duration::from_secs(10);
@@ -133,8 +133,13 @@ fn websocket(
     Ok(response)
 }
 
+/// Asks the relay whether new editors of a document are kept out.
+pub fn lock(core: &Core, key: &str) -> Option<Lock> {
+    core.relay.asked_for(key).map(|freed| Box::pin(freed) as Lock)
+}
+
 /// What the gate goes by.
-pub fn law<'r>(core: &Core, running: &'r Running) -> Law<'r> {
+pub fn law<'r>(core: &Core, running: &'r Running, locks: Locks<'r>) -> Law<'r> {
     let (settings, limits) = (&running.settings, &running.settings.limits);
     Law {
         tokens: &settings.tokens,
@@ -147,6 +152,8 @@ pub fn law<'r>(core: &Core, running: &'r Running) -> Law<'r> {
             total: limits.connections,
         },
         patience: core.deadlines.packet,
+        locks,
+        hold: core.deadlines.hold,
     }
 }
 

@@ -90,7 +90,8 @@ async fn at_the_gate(
     let server = call.server.clone();
     let Knocked { knock, shardkey, address } = knocked;
     let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id.as_str() };
-    let law = socket::law(&core, &running);
+    let locks = |key: &str| socket::lock(&core, key);
+    let law = socket::law(&core, &running, &locks);
     let passed = tokio::select! {
         passed = sockets::pass(&mut client, read_buf, (visitor, call), law, (&core.sockets, &core.ops)) => passed,
         () = core.closing() => Err(Turned::Leaving),

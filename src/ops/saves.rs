@@ -19,6 +19,10 @@ pub struct SaveMetrics {
     pub upload: Histogram,
     /// Documents whose final save is under way.
     pub locks: Gauge,
+    /// Sockets of editors that wait for the end of a lock.
+    pub held: Gauge,
+    /// Saves that waited for longer than they may keep new editors out.
+    pub let_in: Counter,
     /// Saves that are open.
     pub open: Gauge,
     /// Saves that wait for a person.
@@ -104,6 +108,15 @@ impl SaveMetrics {
                 "Time to write a document to the archive.",
             ),
             locks: gauge("onlyoffice_transition_locks", "Documents whose final save is under way."),
+            held: gauge(
+                "gateway_editors_held",
+                "Editors that wait because a save of their document is under way.",
+            ),
+            let_in: counter_of(
+                "gateway_saves_let_in_total",
+                "Saves that waited longer than saves.hold_editors: new editors of their documents were let in.",
+                &[],
+            ),
             open: gauge("gateway_saves_open", "Saves that are under way or wait for another try."),
             parked: gauge("gateway_saves_parked", "Saves that wait for a person."),
             oldest: gauge(

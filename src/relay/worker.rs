@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::sleep;
 
 use super::answer::{Answer, Post};
@@ -26,7 +26,9 @@ use super::status::{Status, Trouble, Troubles};
 use super::{deliver, fetch};
 use crate::ops::Ops;
 use crate::ops::log::Level;
-use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome};
+use crate::rules::save::{
+    Action, Event, Freed, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome,
+};
 
 /// Callbacks that are worked on at once. Each holds at most 1 MiB of body and its claims; beyond it the Document Server is
 /// asked to come again, which it does.
@@ -63,6 +65,8 @@ pub struct Relay {
     room: Arc<Semaphore>,
     begun: Instant,
     woken: Notify,
+    /// A save has moved: whoever waits for one looks again.
+    moved: watch::Sender<()>,
     inner: Mutex<Inner>,
 }
 
@@ -125,6 +129,7 @@ impl Relay {
             room: Arc::new(Semaphore::new(MOST)),
             begun: Instant::now(),
             woken: Notify::new(),
+            moved: watch::Sender::default(),
             inner: Mutex::default(),
         });
         relay.inner().next = millis(SystemTime::now()).saturating_mul(1_000);
@@ -297,15 +302,27 @@ impl Relay {
         inner.posts.get(&id).filter(|_| fresh).cloned()
     }
 
-    /// An editor asks for a document: what waits of it is tried at once. Whether it keeps new editors out.
-    pub fn asked_for(self: &Arc<Self>, key: &str) -> bool {
+    /// An editor asks for a document. `None`: it may come in. Else what waits of it is tried at once, and how the lock ends is told
+    /// to who waits for that.
+    pub fn asked_for(self: &Arc<Self>, key: &str) -> Option<impl Future<Output = Freed> + use<>> {
+        let mut moved = self.moved.subscribe();
         let limits = house::limits(&*(self.current)());
-        self.with_machine(|saves, now, actions| {
-            let holds = saves.holds(now, key, &limits);
-            if holds {
+        let kept_out = self.with_machine(|saves, now, actions| {
+            let kept_out = saves.freed(key).is_none();
+            if kept_out {
                 saves.hurry(now, key, &limits, actions);
             }
-            holds
+            kept_out
+        });
+        let (relay, key) = (self.clone(), key.to_owned());
+        kept_out.then_some(async move {
+            loop {
+                let freed = relay.inner().saves.freed(&key);
+                if let Some(freed) = freed {
+                    return freed;
+                }
+                moved.changed().await.ok(); // its sender lives as long as the relay
+            }
         })
     }
 
@@ -386,6 +403,9 @@ impl Relay {
     }
 
     fn perform(self: &Arc<Self>, inner: &mut Inner, actions: Vec<Action>) {
+        if !actions.is_empty() {
+            self.moved.send_replace(());
+        }
         for action in actions {
             match action {
                 Action::Try(id) => {
@@ -414,8 +434,10 @@ impl Relay {
                     self.tell(&inner.saves, id, Level::Error, "a save waits for more than 10 minutes");
                 }
                 Action::LetIn(id) => {
-                    let message = "new editors are let in although a save of their document waits";
-                    self.tell(&inner.saves, id, Level::Warn, message);
+                    self.ops.metrics.saves.let_in.increment(1);
+                    let message =
+                        "new editors are let in although a save of their document waits: saves.hold_editors";
+                    self.tell(&inner.saves, id, Level::Error, message);
                 }
             }
         }

@@ -32,6 +32,7 @@ pub struct Connect<'p> {
     session: Field<'p>,
     token: Field<'p>,
     open: Field<'p>,
+    mode: Field<'p>,
 }
 
 /// Why a first packet is none.
@@ -82,7 +83,7 @@ impl<'p> Connect<'p> {
         } else {
             rest
         };
-        let (mut session, mut token, mut open) = (Field::Absent, Field::Absent, Field::Absent);
+        let [mut session, mut token, mut open, mut mode] = [const { Field::Absent }; 4];
         if !json.is_empty() {
             if !json.starts_with('{') {
                 return Err(PacketFault::Malformed); // a space in front would be a number to socket.io-parser
@@ -90,11 +91,11 @@ impl<'p> Connect<'p> {
             let [s, t, data] = values(json, ["session", "token", "data"])?;
             (session, token) = (Field::of(s)?, Field::of(t)?);
             if let Some(data) = data.map(RawValue::get).filter(|data| data.starts_with('{')) {
-                let [jwt_open] = values(data, ["jwtOpen"])?;
-                open = Field::of(jwt_open)?;
+                let [jwt_open, said] = values(data, ["jwtOpen", "mode"])?;
+                (open, mode) = (Field::of(jwt_open)?, Field::of(said)?);
             }
         }
-        Ok(Self { session, token, open })
+        Ok(Self { session, token, open, mode })
     }
 
     /// The token that decides: `session`, else `token`.
@@ -108,6 +109,17 @@ impl<'p> Connect<'p> {
         }
     }
 
+    /// Whether this is an editor that comes back: only then there is a `session`.
+    pub fn returns(&self) -> bool {
+        self.session != Field::Absent
+    }
+
+    /// Whether `data.mode` says that somebody only looks. The Document Server takes it from there where the token says nothing, as
+    /// its own session tokens do.
+    pub fn only_looks(&self) -> bool {
+        matches!(&self.mode, Field::Text(mode) if mode == "view")
+    }
+
     /// `data.jwtOpen` where it must hold as well: on a first connect it is the same token once more, and what the Document Server
     /// reads of the document comes from it (captures/browser/t1-ws.jsonl). With `session` present it is the open token of the first
     /// connect, long expired perhaps, and is not looked at (captures/browser/resil-quick.txt).
@@ -115,7 +127,7 @@ impl<'p> Connect<'p> {
     /// # Errors
     /// When it is there and no text.
     pub fn also(&self) -> Result<Option<&str>, TokenFault> {
-        if self.session != Field::Absent {
+        if self.returns() {
             return Ok(None);
         }
         Ok(self.open.token()?.filter(|open| self.token.token().ok().flatten() != Some(open)))

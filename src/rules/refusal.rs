@@ -122,6 +122,8 @@ pub const REASONS: &[&str] = &[
     "packet_not_connect",
     "packet_malformed",
     "packet_connect_again",
+    "document_saved",
+    "document_unsaved",
     "misdirected_host",
     "body_too_large",
     "head_too_large",

@@ -173,6 +173,15 @@ pub enum Action {
     LetIn(Id),
 }
 
+/// How the lock of a document ended, for an editor who waited for that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freed {
+    /// Its saves are settled: the document has another version now.
+    Settled,
+    /// They still wait, and new editors are kept out no longer.
+    LetIn,
+}
+
 /// How many saves there are of what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Survey {
@@ -258,6 +267,7 @@ pub struct Save {
     tried: bool,
     counted: bool,
     alerted: bool,
+    /// It keeps new editors out no longer.
     let_in: bool,
     copied: bool,
 }

@@ -116,13 +116,20 @@ pub enum SocketFault {
     Packet(PacketFault),
     /// The client says CONNECT once more.
     Again,
+    /// The document has been saved while its editor waited: it has another version now.
+    Saved,
+    /// A save of the document still waits.
+    Unsaved {
+        /// Whether its editor has it open, and only comes back.
+        returns: bool,
+    },
     /// The token is for another document.
     Key(&'static str),
 }
 
 impl SocketFault {
     /// One of each name.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Origin(OriginFault::Foreign),
         Self::Origin(OriginFault::Missing),
         Self::PollingOff,
@@ -137,6 +144,8 @@ impl SocketFault {
         Self::Packet(PacketFault::NotConnect),
         Self::Packet(PacketFault::Malformed),
         Self::Again,
+        Self::Saved,
+        Self::Unsaved { returns: false },
         Self::Key(""),
     ];
 
@@ -156,6 +165,8 @@ impl SocketFault {
             Self::Frame(_) => "packet_frame",
             Self::Packet(fault) => fault.reason(),
             Self::Again => "packet_connect_again",
+            Self::Saved => "document_saved",
+            Self::Unsaved { .. } => "document_unsaved",
             Self::Key(_) => "key_mismatch",
         }
     }
@@ -164,7 +175,7 @@ impl SocketFault {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Origin(_) | Self::Key(_) => StatusCode::FORBIDDEN,
-            Self::Limit => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Limit | Self::Saved | Self::Unsaved { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_REQUEST,
         }
     }
@@ -175,7 +186,9 @@ impl SocketFault {
             Self::Transport | Self::PollingOff => (0, "Transport unknown"),
             Self::Unknown => (1, "Session ID unknown"),
             Self::Method => (2, "Bad handshake method"),
-            Self::Origin(_) | Self::Limit | Self::Key(_) => (4, "Forbidden"),
+            Self::Origin(_) | Self::Limit | Self::Key(_) | Self::Saved | Self::Unsaved { .. } => {
+                (4, "Forbidden")
+            }
             Self::Version => (5, "Unsupported protocol version"),
             Self::Handshake | Self::Late | Self::Frame(_) | Self::Packet(_) | Self::Again => {
                 (3, "Bad request")
@@ -205,6 +218,10 @@ impl fmt::Display for SocketFault {
             Self::Frame(fault) => return fault.fmt(f),
             Self::Packet(fault) => return fault.fmt(f),
             Self::Again => "the socket says CONNECT a second time; each token needs a socket of its own",
+            Self::Saved => "the document was saved while its editor waited; the page fetches a new configuration",
+            Self::Unsaved { .. } => {
+                "a save of the document waits for its application; new editors are let in once it is delivered, or after saves.hold_editors"
+            }
             Self::Key(which) => {
                 return write!(f, "{which} is not the key in the socket's path (sockets.key_binding)");
             }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::budget::{FREE, MOST, Share};
 use super::registry::{Caps, Session};
-use super::{KeyBinding, Settings, Shared, Start, sid};
+use super::{KeyBinding, Locks, Settings, Shared, Start, sid, wait};
 use crate::ops::Ops;
 use crate::ops::log::Level;
 use crate::ops::objections::Example;
@@ -58,6 +58,10 @@ pub struct Law<'r> {
     pub caps: Caps,
     /// How long the first packet may take.
     pub patience: Duration,
+    /// Documents that are kept closed, and how long an editor waits for one.
+    pub locks: Locks<'r>,
+    /// See there.
+    pub hold: Duration,
 }
 
 /// Who knocks.
@@ -154,6 +158,8 @@ pub async fn pass<C: AsyncRead + AsyncWrite + Unpin>(
         let heard = timeout(law.patience, guest.hear(shared)).await;
         heard.map_err(|_| Turned::Refused(Refusal::Socket(SocketFault::Late)))??;
         let (pass, session) = judge(&guest.first, &visitor, law, (shared, ops))?;
+        let held = wait(&pass, law.locks, law.hold, ops);
+        guest.attend(held).await?.map_err(Turned::Refused)?;
         let patience = call.patience;
         let dialled = guest.attend(dial(&pass, visitor.knock, call)).await??;
         let (opened, server, start) = guest.send(dialled, patience).await?;
@@ -385,6 +391,7 @@ async fn tell<C: AsyncRead + AsyncWrite + Unpin>(client: &mut C, turned: &Turned
         Turned::Leaving => (None, 1001),
         Turned::Unreachable(_) => (None, TRY_LATER),
         Turned::Refused(Refusal::Socket(SocketFault::Frame(fault))) => (None, fault.code()),
+        Turned::Refused(Refusal::Socket(SocketFault::Unsaved { returns: true })) => (None, TRY_LATER),
         Turned::Refused(refusal) => (refusal_packet(*refusal), POLICY),
     };
     let say_all = async {
@@ -416,6 +423,10 @@ pub fn refusal_packet(refusal: Refusal) -> Option<String> {
         Refusal::Objected(objection) => (packet::REFUSED, objection.reason()),
         Refusal::Socket(SocketFault::Key(_)) => (packet::REFUSED, "key mismatch"),
         Refusal::Socket(SocketFault::Limit) => (packet::LOST, "too many sockets"),
+        Refusal::Socket(SocketFault::Saved) => (packet::UPDATED, "the document has been saved"),
+        Refusal::Socket(SocketFault::Unsaved { returns: false }) => {
+            (packet::LOST, "the document is still being saved")
+        }
         _ => return None,
     };
     Some(packet::not_authorized(code, words))

@@ -12,12 +12,14 @@ use crate::rules::packet::{self, Pace};
 
 mod budget;
 mod gate;
+mod hold;
 mod polling;
 mod registry;
 mod splice;
 
 pub use budget::{Budget, MOST as MOST_PACKET, Share};
 pub use gate::{Call, Law, Through, Turned, Visitor, admit, leave, pass, refusal_packet};
+pub use hold::{HOLD, Lock, Locks, wait};
 pub use polling::{Phase, Poll, Polls, Using};
 pub use registry::{Caps, GRACE, Open, Present, Registry, Session};
 pub use splice::{Carried, End, HELD_BY_TLS, Scratch, Start, Until, splice};

@@ -34,6 +34,7 @@ fn with(change: impl FnOnce(&mut Deadlines)) -> Deadlines {
         progress: day,
         packet: day,
         socket: day,
+        hold: day,
         grace: day,
     };
     change(&mut deadlines);

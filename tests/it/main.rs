@@ -12,6 +12,7 @@ mod forgotten;
 mod forwarded;
 mod forwarding;
 mod health;
+mod hold;
 mod hosts;
 mod layout;
 mod limits;

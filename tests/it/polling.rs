@@ -25,13 +25,13 @@ fn connect(token: &str) -> String {
 }
 
 /// A client that polls.
-struct Poller<'r> {
+pub struct Poller<'r> {
     rig: &'r Rig,
     sid: String,
 }
 
 impl<'r> Poller<'r> {
-    async fn greeted(rig: &'r Rig) -> Self {
+    pub async fn greeted(rig: &'r Rig) -> Self {
         let mut poller = Self { rig, sid: String::new() };
         let got = poller.ask("GET", String::new()).await;
         assert_eq!((got.status, got.header("content-type")), (200, Some("text/plain; charset=UTF-8")));
@@ -41,7 +41,7 @@ impl<'r> Poller<'r> {
         poller
     }
 
-    async fn ask(&self, method: &str, body: String) -> Got {
+    pub async fn ask(&self, method: &str, body: String) -> Got {
         self.ask_for(KEY, method, body).await
     }
 

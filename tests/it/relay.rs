@@ -47,7 +47,7 @@ pub fn setup(app: &Integrator, lines: Vec<(&'static str, String)>) -> Setup {
 }
 
 impl Trio {
-    async fn start(lines: Vec<(&'static str, String)>) -> Self {
+    pub async fn start(lines: Vec<(&'static str, String)>) -> Self {
         let app = application().await;
         let rig = Rig::with(setup(&app, lines)).await;
         app.set_public_url(&format!("https://localhost:{}/relay/rapidpm", rig.https.port()));
@@ -55,13 +55,13 @@ impl Trio {
     }
 
     /// The fields of a save whose document lies at the Document Server.
-    fn save(&self, key: &str, status: u32, bytes: &[u8]) -> Value {
+    pub fn save(&self, key: &str, status: u32, bytes: &[u8]) -> Value {
         let link = self.rig.server.cache(key, "output.docx", bytes);
         json!({"key": key, "status": status, "url": format!("{}{link}", self.rig.server.url()), "users": ["u"],
             "lastsave": "2026-11-22T04:07:11.000Z", "filetype": "docx"})
     }
 
-    async fn post(&self, target: &str, fields: &Value) -> Got {
+    pub async fn post(&self, target: &str, fields: &Value) -> Got {
         self.rig.send(posted(self.rig.https.port(), target, fields)).await
     }
 }
@@ -80,7 +80,7 @@ pub fn posted(port: u16, target: &str, fields: &Value) -> Request<Full<Bytes>> {
     request.body(Full::from(body.to_string())).unwrap()
 }
 
-const CALLBACK: &str = "callback?id=demo";
+pub const CALLBACK: &str = "callback?id=demo";
 
 /// An editor at the Document Server that writes one word and leaves.
 pub async fn edit(trio: &Trio, word: &str) {

@@ -50,6 +50,10 @@ pub struct Pass {
     pub secret_index: usize,
     /// `document.key` of `data.jwtOpen`, which the Document Server reads the document from.
     opens: Option<Box<str>>,
+    /// Whether it may change the document: everybody but those who are said to look at it only.
+    pub edits: bool,
+    /// Whether it is an editor that comes back to what it has open.
+    pub returns: bool,
 }
 
 /// What a token says of whoever opens a document.
@@ -124,18 +128,28 @@ impl Knock {
         let judge = |claims| {
             // Whose document it is, `sockets.key_binding` decides: the path's key is compared by the gate.
             let shown = Shown { claims, carrier: Carrier::Packet, key: None, client: caller.address };
-            PURPOSE.weigh(&shown, rules).map(|(_, objections)| objections)
+            PURPOSE.weigh(&shown, rules)
         };
-        let mut objections = judge(&verified.claims)?;
+        let edits = |class, mode| match mode {
+            EditorMode::View => false,
+            EditorMode::Edit => true,
+            EditorMode::Unsaid => class != Class::History && !packet.only_looks(),
+        };
+        let (class, mut objections) = judge(&verified.claims)?;
+        let editor = Editor::of(&verified.claims);
+        let mut may_edit = edits(class, editor.mode);
         let mut opens = None;
         if let Some(also) = also {
             let also = settings.verify(also, caller.now).map_err(refused)?;
-            objections.extend(judge(&also.claims)?);
-            opens = Editor::of(&also.claims).document;
+            let (class, more) = judge(&also.claims)?;
+            objections.extend(more);
+            let opened = Editor::of(&also.claims);
+            may_edit |= edits(class, opened.mode);
+            opens = opened.document;
         }
-        let editor = Editor::of(&verified.claims);
         let secret_index = verified.secret_index;
-        Ok(Pass { route: self.route, key: self.key.clone(), editor, objections, secret_index, opens })
+        let (key, returns) = (self.key.clone(), packet.returns());
+        Ok(Pass { route: self.route, key, editor, objections, secret_index, opens, edits: may_edit, returns })
     }
 }
 
@@ -262,6 +276,38 @@ mod tests {
             let both =
                 format!(r#"40{{"token":"{}","data":{{"jwtOpen":"{}"}}}}"#, sign(&open("k1")), sign(&claims));
             assert_eq!(ask(&both, Mode::Enforce).unwrap_err().reason(), "class_not_allowed", "{claims}");
+        }
+    }
+
+    /// Who waits while a save of the document is under way: whoever could lose changes by coming in.
+    #[test]
+    fn who_edits_and_who_only_looks() {
+        let mode = |mode: &str| {
+            sign(&json!({"document": {"key": "k1", "url": "http://x/y"}, "editorConfig": {"mode": mode}}))
+        };
+        let unsaid =
+            sign(&json!({"document": {"key": "k1", "url": "http://x/y"}, "editorConfig": {"lang": "en"}}));
+        let session = sign(
+            &json!({"document": {"key": "k1"}, "editorConfig": {"ds_sessionTimeConnect": 1, "user": {"id": "u2"}}}),
+        );
+        let history = sign(&json!({"key": "older", "version": 3, "url": "http://x/y"}));
+        let (edit, view) = (mode("edit"), mode("view"));
+        let table = [
+            (format!(r#"{{"token":"{edit}"}}"#), true, false),
+            (format!(r#"{{"token":"{edit}","data":{{"mode":"view"}}}}"#), true, false),
+            (format!(r#"{{"token":"{view}"}}"#), false, false),
+            (format!(r#"{{"token":"{view}","data":{{"mode":"edit","jwtOpen":"{view}"}}}}"#), false, false),
+            (format!(r#"{{"token":"{view}","data":{{"jwtOpen":"{edit}"}}}}"#), true, false),
+            (format!(r#"{{"token":"{unsaid}"}}"#), true, false),
+            (format!(r#"{{"token":"{unsaid}","data":{{"mode":"view"}}}}"#), false, false),
+            (format!(r#"{{"token":"{history}"}}"#), false, false),
+            (format!(r#"{{"session":"{session}"}}"#), true, true),
+            (format!(r#"{{"session":"{session}","data":{{"mode":"edit","jwtOpen":"{view}"}}}}"#), true, true),
+            (format!(r#"{{"session":"{session}","data":{{"mode":"view"}}}}"#), false, true),
+        ];
+        for (auth, edits, returns) in table {
+            let pass = ask(&format!("40{auth}"), Mode::Enforce).unwrap();
+            assert_eq!((pass.edits, pass.returns), (edits, returns), "{auth}");
         }
     }
 

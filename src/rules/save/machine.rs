@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::place::{Integrator, Line};
 use super::{
-    Action, Event, Fresh, Id, Kind, Limits, Parked, Phase, Reply, Save, Settled, Survey, Time, Verdict,
-    Welcome,
+    Action, Event, Freed, Fresh, Id, Kind, Limits, Parked, Phase, Reply, Save, Settled, Survey, Time,
+    Verdict, Welcome,
 };
 use crate::rules::retry;
 
@@ -270,19 +270,25 @@ impl Saves {
         self.open.iter().filter_map(|id| self.all.get(id))
     }
 
-    /// Documents whose final save is under way.
+    /// Documents that new editors are kept out of: a final save of them is under way, and not for too long.
     pub fn locked(&self) -> HashSet<&str> {
-        let finals = self.open().filter(|save| save.fresh.kind == Kind::Final);
-        finals.map(|save| save.fresh.key.as_str()).collect()
+        self.locks().filter(|save| !save.let_in).map(|save| save.fresh.key.as_str()).collect()
     }
 
-    /// Whether new editors of a document are kept out.
-    pub fn holds(&self, now: Time, key: &str, limits: &Limits) -> bool {
-        self.open().any(|save| {
-            save.fresh.kind == Kind::Final
-                && save.fresh.key == key
-                && now.saturating_sub(save.since) < limits.hold_editors
-        })
+    /// How the lock of a document has ended, if it had one; `None`: new editors are kept out.
+    pub fn freed(&self, key: &str) -> Option<Freed> {
+        let mut freed = Freed::Settled;
+        for save in self.locks().filter(|save| save.fresh.key == key) {
+            if !save.let_in {
+                return None;
+            }
+            freed = Freed::LetIn;
+        }
+        Some(freed)
+    }
+
+    fn locks(&self) -> impl Iterator<Item = &Save> {
+        self.open().filter(|save| save.fresh.kind == Kind::Final)
     }
 
     /// How many there are of what.

@@ -235,10 +235,31 @@ fn an_editor_that_asks_makes_a_save_go_at_once() {
     let mut saves = Saves::default();
     begun(&mut saves, 0, 1, "k", "/cb", Kind::Final);
     on(&mut saves, 0, 1, AWAY);
-    assert!(saves.holds(10, "k", &LIMITS) && !saves.holds(LIMITS.hold_editors, "k", &LIMITS));
+    assert_eq!((saves.freed("k"), saves.freed("other")), (None, Some(Freed::Settled)));
     let mut actions = Vec::new();
     saves.hurry(10, "k", &LIMITS, &mut actions);
     assert_eq!(actions, [Action::Try(Id(1))]);
+    on(&mut saves, 20, 1, TAKEN);
+    assert_eq!(saves.freed("k"), Some(Freed::Settled));
+}
+
+/// A save that waits keeps new editors out for so long, says once that it does no longer, and is tried on.
+#[test]
+fn a_lock_ends_with_its_time() {
+    let mut saves = Saves::default();
+    begun(&mut saves, 0, 1, "k", "/cb", Kind::Final);
+    on(&mut saves, 0, 1, AWAY);
+    assert!(!tick(&mut saves, LIMITS.hold_editors - 1).contains(&Action::LetIn(Id(1))));
+    assert_eq!((saves.freed("k"), saves.locked().len()), (None, 1));
+    on(&mut saves, LIMITS.hold_editors - 1, 1, AWAY);
+    assert!(tick(&mut saves, LIMITS.hold_editors).contains(&Action::LetIn(Id(1))));
+    assert_eq!((saves.freed("k"), saves.locked().len()), (Some(Freed::LetIn), 0));
+    // A newer save of the same document locks it again.
+    begun(&mut saves, LIMITS.hold_editors + 2, 2, "k", "/cb", Kind::Final);
+    assert_eq!(saves.freed("k"), None);
+    on(&mut saves, LIMITS.hold_editors + 3, 1, TAKEN);
+    on(&mut saves, LIMITS.hold_editors + 3, 2, TAKEN);
+    assert_eq!(saves.freed("k"), Some(Freed::Settled));
 }
 
 #[test]
