@@ -61,13 +61,46 @@ async fn documents(house: &dyn House, mut draft: Draft, record: &mut Record) -> 
         else {
             continue;
         };
-        let body = ask(house, url, &record.key).await?;
+        let nowhere = || {
+            let what = "the callback's link leads to no file of the Document Server";
+            io::Error::new(io::ErrorKind::InvalidInput, what)
+        };
+        let target = target(house, url).ok_or_else(nowhere)?;
         let name = last_segment(path_of(url));
-        let (document, back) = write(draft, role, name, body, house.relay().saves.max_document).await?;
+        let (document, back) = whole(house, draft, role, name, &target, &record.key).await?;
         record.documents.push(document);
         draft = back;
     }
     Ok(draft)
+}
+
+/// One document, however often the Document Server goes away over it.
+async fn whole(
+    house: &dyn House,
+    mut draft: Draft,
+    role: Role,
+    name: String,
+    target: &str,
+    key: &str,
+) -> io::Result<(Document, Draft)> {
+    let server = house.servers().choose(Some(key)).ok_or_else(|| io::Error::other("no Document Server"))?;
+    let mut tries = PAUSES.iter();
+    loop {
+        let failed = match once(server, target).await {
+            Ok(body) => match write(draft, role, name.clone(), body, house.relay().saves.max_document).await?
+            {
+                (Ok(document), back) => return Ok((document, back)),
+                (Err(error), back) => {
+                    draft = back;
+                    error
+                }
+            },
+            Err(error) => error,
+        };
+        let again = failed.kind() != io::ErrorKind::PermissionDenied;
+        let Some(pause) = tries.next().filter(|_| again) else { return Err(failed) };
+        sleep(*pause).await;
+    }
 }
 
 /// Runs on a thread that may wait for the disk.
@@ -78,26 +111,6 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-async fn ask(house: &dyn House, url: &str, key: &str) -> io::Result<Incoming> {
-    let target = target(house, url).ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the callback's link leads to no file of the Document Server",
-        )
-    })?;
-    let server = house.servers().choose(Some(key)).ok_or_else(|| io::Error::other("no Document Server"))?;
-    let mut tries = PAUSES.iter();
-    loop {
-        let error = match once(server, &target).await {
-            Ok(body) => return Ok(body),
-            Err(error) => error,
-        };
-        let again = error.kind() != io::ErrorKind::PermissionDenied;
-        let Some(pause) = tries.next().filter(|_| again) else { return Err(error) };
-        sleep(*pause).await;
-    }
 }
 
 /// Path and query for the Document Server, if it is one of its files.
@@ -137,14 +150,15 @@ pub(super) async fn once(server: &Server, target: &str) -> io::Result<Incoming> 
     }
 }
 
-/// Streams a body to disk: pieces cross to a thread that may wait, so that the disk holds up nobody else.
+/// Streams a body to disk: pieces cross to a thread that may wait, so that the disk holds up nobody else. A body that breaks
+/// off is the inner error: the draft is as it was before.
 async fn write(
     draft: Draft,
     role: Role,
     name: String,
     mut body: Incoming,
     limit: u64,
-) -> io::Result<(Document, Draft)> {
+) -> io::Result<(io::Result<Document>, Draft)> {
     let too_large =
         || io::Error::new(io::ErrorKind::FileTooLarge, "the document is larger than saves.max_document");
     if body.size_hint().lower() > limit {
@@ -174,11 +188,12 @@ async fn write(
         }
     }
     drop(pieces);
-    let (file, draft) = writer.await.map_err(io::Error::other)??;
-    match fault {
-        Some(error) => Err(error),
-        None => blocking(move || draft.end(file, name).map(|document| (document, draft))).await,
+    let (file, mut draft) = writer.await.map_err(io::Error::other)??;
+    if let Some(error) = fault {
+        draft.abandon(file);
+        return Ok((Err(error), draft));
     }
+    blocking(move || draft.end(file, name).map(|document| (Ok(document), draft))).await
 }
 
 /// The bytes of a kept document as a queue of pieces.

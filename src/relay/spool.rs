@@ -379,6 +379,12 @@ impl Draft {
         Ok(())
     }
 
+    /// Gives up a document that is to be written once more.
+    pub fn abandon(&mut self, writing: Writing) {
+        self.spool.give_back(writing.bytes);
+        self.taken = self.taken.saturating_sub(writing.bytes);
+    }
+
     /// Ends a document: it is durable.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 use standin::document_server::Options;
 use standin::integrator::Reply;
-use standin::{Fault, Integrator, Network, clock, integrator, token};
+use standin::{Integrator, Network, clock, integrator, token};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -131,53 +131,6 @@ async fn an_editor_opens_and_saves_through_the_relay() {
     assert!(callbacks.iter().find(|c| c.status == 2).unwrap().header("idempotency-key").is_some());
 }
 
-/// Every answer of an application to a final save (design 5.5): what goes back, and whether it was taken over.
-#[tokio::test]
-async fn every_answer_to_a_final_save() {
-    let moved = |status| Reply::Redirect(status, "https://login.example/".into());
-    let table: Vec<(Reply, u16, &str, bool)> = vec![
-        (Reply::Take, 200, "{\"error\":0}", false),
-        (Reply::Error(1), 200, "{\"error\":1}", false),
-        (Reply::Status(410), 410, "{\"error\":0}", false),
-        (Reply::Status(413), 413, "{\"error\":0}", false),
-        (Reply::Empty, 200, "{\"error\":0}", true),
-        (Reply::NotJson, 200, "{\"error\":0}", true),
-        (Reply::Status(201), 200, "{\"error\":0}", true),
-        (Reply::Status(204), 200, "{\"error\":0}", true),
-        (Reply::Status(403), 200, "{\"error\":0}", true),
-        (Reply::Status(404), 200, "{\"error\":0}", true),
-        (Reply::Status(429), 200, "{\"error\":0}", true),
-        (Reply::Status(500), 200, "{\"error\":0}", true),
-        (Reply::Status(503), 200, "{\"error\":0}", true),
-        (moved(301), 200, "{\"error\":0}", true),
-        (moved(302), 200, "{\"error\":0}", true),
-        (moved(307), 200, "{\"error\":0}", true),
-        (Reply::Reset, 200, "{\"error\":0}", true),
-        (Reply::Hang, 200, "{\"error\":0}", true),
-        (Reply::Slow(Duration::from_millis(50)), 200, "{\"error\":0}", false),
-    ];
-    for (at, (reply, status, body, taken_over)) in table.into_iter().enumerate() {
-        // A gateway for each: an application that hangs or is away is treated with care.
-        let trio = Trio::start(vec![("saves", "answer_within = \"300ms\"".into())]).await;
-        let key = format!("k{at}");
-        trio.app.set_reply(Reply::Take);
-        trio.app.reply_times(2, reply.clone(), 1);
-        let fields = trio.save(&key, 2, b"the words");
-        let got = trio.post(CALLBACK, &fields).await;
-        assert_eq!((got.status, got.text()), (status, body), "{reply:?}");
-        assert_eq!(got.header("location"), None, "{reply:?}");
-        if taken_over && reply != Reply::Hang {
-            let save = soon("a later try", trio.app.wait_for_save(&key)).await;
-            assert_eq!(&save.bytes[..], b"the words", "{reply:?}");
-            assert!(save.url.contains("/saved/"), "{reply:?}: {}", save.url);
-            let tries = trio.app.callbacks();
-            let keys: Vec<_> = tries.iter().map(|c| c.header("idempotency-key").unwrap()).collect();
-            assert!(keys.len() > 1 && keys.iter().all(|key| *key == keys[0]), "{reply:?} {keys:?}");
-            assert!(tries.iter().all(|callback| callback.token.is_ok()), "{reply:?}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn the_first_try_is_what_came_byte_for_byte() {
     let trio = Trio::start(vec![]).await;
@@ -258,29 +211,6 @@ async fn reports_calm_the_document_server_and_are_told_later() {
 }
 
 #[tokio::test]
-async fn a_force_save_hears_the_truth() {
-    let trio = Trio::start(vec![("saves", "answer_within = \"50ms\"".into())]).await;
-    for (at, (reply, status)) in [
-        (Reply::Error(0), 200),
-        (Reply::Error(1), 200),
-        (Reply::Status(500), 500),
-        (Reply::Reset, 503),
-        (Reply::Redirect(302, "/x".into()), 200),
-        (Reply::Slow(Duration::from_millis(200)), 200),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        trio.app.set_reply(reply.clone());
-        let mut fields = trio.save(&format!("k{at}"), 6, b"x");
-        fields["forcesavetype"] = json!(1);
-        let got = trio.post(&format!("callback?id={at}"), &fields).await;
-        assert_eq!(got.status, status, "{reply:?} {got:?}");
-        assert_eq!(got.header("location"), None);
-    }
-}
-
-#[tokio::test]
 async fn what_cannot_be_kept_is_passed_through() {
     let trio = Trio::start(vec![("saves", "max_document = \"1KiB\"".into())]).await;
     let large = trio.save("large", 2, &vec![7; 4_096]);
@@ -289,15 +219,6 @@ async fn what_cannot_be_kept_is_passed_through() {
     trio.app.set_reply(Reply::Reset);
     let larger = trio.save("larger", 2, &vec![7; 4_096]);
     assert_eq!(trio.post("callback?id=2", &larger).await.status, 503, "nobody has it, and nobody says so");
-}
-
-#[tokio::test]
-async fn a_document_server_that_refuses_the_document_is_told_by_the_application() {
-    let trio = Trio::start(vec![]).await;
-    let fields = trio.save("k", 2, b"x");
-    trio.rig.server.fault("/cache/files", Fault::Status(403));
-    trio.app.set_reply(Reply::Error(1));
-    assert_eq!(trio.post(CALLBACK, &fields).await.text(), "{\"error\":1}");
 }
 
 #[tokio::test]

@@ -17,7 +17,10 @@ use crate::relay::{application, posted, setup};
 use crate::rig::{self, Got};
 use crate::wire::soon;
 
-const KILLS: usize = 5;
+/// 200 in the gate: `KILLS=200 cargo test --test it relay_crash`.
+fn kills() -> usize {
+    std::env::var("KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
+}
 
 pub async fn send(to: SocketAddr, request: Request<Full<Bytes>>) -> Option<Got> {
     let stream = rig::tls(to, Some("localhost"), &["http/1.1"]).await.ok()?;
@@ -58,52 +61,77 @@ async fn an_outage_longer_than_the_document_servers_patience() {
     }
 }
 
+/// What was acknowledged, by key.
+async fn blow(
+    process: &mut Process,
+    app: &Integrator,
+    round: usize,
+    random: &mut fastrand::Rng,
+) -> Vec<String> {
+    app.set_reply(match random.u8(..3) {
+        0 => Reply::Status(503),
+        1 => Reply::Slow(Duration::from_millis(random.u64(1..30))),
+        _ => Reply::Take,
+    });
+    let posts = (0..6).map(|at| {
+        let key = format!("k{round}-{at}");
+        let fields = save(process, &key, key.as_bytes());
+        let request = posted(process.https.port(), &format!("callback?id={key}"), &fields);
+        let to = process.https;
+        tokio::spawn(async move { (key, send(to, request).await) })
+    });
+    let mut posts: futures_util::stream::FuturesUnordered<_> =
+        posts.collect::<Vec<_>>().into_iter().collect();
+    let mut acknowledged = Vec::new();
+    let mut note = |(key, got): (String, Option<Got>)| {
+        acknowledged.extend(got.filter(|got| got.text() == "{\"error\":0}").map(|_| key));
+    };
+    // The blow falls anywhere: before the first answer, between two of them, or a little later.
+    for _ in 0..random.u8(..6) {
+        note(futures_util::StreamExt::next(&mut posts).await.unwrap().unwrap());
+    }
+    tokio::time::sleep(Duration::from_micros(random.u64(..20_000))).await; // the point of the blow is what is random
+    process.signal("KILL");
+    while let Some(Ok(answered)) = futures_util::StreamExt::next(&mut posts).await {
+        note(answered);
+    }
+    acknowledged
+}
+
 #[tokio::test]
 async fn a_killed_gateway_delivers_what_it_had_acknowledged() {
     let (mut process, app) = started().await;
+    let mut random = fastrand::Rng::with_seed(7);
     let mut acknowledged = Vec::new();
-    for round in 0..KILLS {
-        app.set_reply(if round % 2 == 0 {
-            Reply::Status(503)
-        } else {
-            Reply::Slow(Duration::from_millis(3))
-        });
-        let posts = (0..6).map(|at| {
-            let key = format!("k{round}-{at}");
-            let fields = save(&process, &key, key.as_bytes());
-            let request = posted(process.https.port(), &format!("callback?id={key}"), &fields);
-            let to = process.https;
-            tokio::spawn(async move { (key, send(to, request).await) })
-        });
-        let posts: Vec<_> = posts.collect();
-        // The blow falls at another point of the work each time: after the first answer, the second …
-        let mut posts = futures_util::stream::FuturesUnordered::from_iter(posts);
-        for _ in 0..=round {
-            let next = futures_util::StreamExt::next(&mut posts).await.unwrap().unwrap();
-            acknowledged.extend(next.1.filter(|got| got.text() == "{\"error\":0}").map(|_| next.0));
-        }
-        process.signal("KILL");
-        while let Some(Ok((key, got))) = futures_util::StreamExt::next(&mut posts).await {
-            acknowledged.extend(got.filter(|got| got.text() == "{\"error\":0}").map(|_| key));
-        }
+    for round in 0..kills() {
+        acknowledged.extend(blow(&mut process, &app, round, &mut random).await);
         process.again().await;
     }
     app.set_reply(Reply::Take);
-    assert!(acknowledged.len() > 10, "{acknowledged:?}");
+    assert!(acknowledged.len() > kills(), "{acknowledged:?}");
     for key in &acknowledged {
-        let save = soon("an acknowledged save", app.wait_for_save(key)).await;
+        let save = soon(key, app.wait_for_save(key)).await;
         assert_eq!(&save.bytes[..], key.as_bytes());
     }
-    let all = app.callbacks();
-    for callback in &all {
-        let own = callback.header("idempotency-key");
-        assert!(
-            all.iter().all(|other| (other.header("idempotency-key") == own) == (other.key == callback.key))
-        );
-        let taken = app.saves().iter().filter(|save| save.key == callback.key).count();
-        // A kill between the application's taking it and the journal's line about that: once for each kill at most.
-        assert!(taken <= 1 + KILLS, "{}: {taken}", callback.key);
+    let mut keys = std::collections::HashMap::new();
+    for callback in &app.callbacks() {
+        let own = callback.header("idempotency-key").expect("every try has its name").to_owned();
+        assert_eq!(*keys.entry(callback.key.clone()).or_insert_with(|| own.clone()), own, "one name a save");
     }
+    let names: std::collections::HashSet<&String> = keys.values().collect();
+    assert_eq!(names.len(), keys.len(), "and one save a name");
+    let mut taken = std::collections::HashMap::<String, usize>::new();
+    app.saves().into_iter().for_each(|save| *taken.entry(save.key).or_default() += 1);
+    let twice: usize = taken.values().map(|times| times - 1).sum();
+    println!(
+        "{} kills: {} acknowledged, {} taken, {twice} once more",
+        kills(),
+        acknowledged.len(),
+        taken.len()
+    );
+    // A kill between the application's taking a save and the journal's line about it: once more for each kill at most.
+    assert!(taken.values().all(|times| *times <= 1 + kills()), "{taken:?}");
+    assert!(twice <= 6 * kills(), "six at once, each in the window of one request");
 }
 
 #[tokio::test]
