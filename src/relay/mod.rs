@@ -10,6 +10,7 @@ pub mod house;
 mod intake;
 mod journal;
 pub mod letter;
+mod lock;
 pub mod memory;
 mod record;
 pub mod sftp;

@@ -26,9 +26,7 @@ use super::status::{Status, Trouble, Troubles};
 use super::{deliver, fetch};
 use crate::ops::Ops;
 use crate::ops::log::Level;
-use crate::rules::save::{
-    Action, Event, Freed, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome,
-};
+use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome};
 
 /// Callbacks that are worked on at once. Each holds at most 1 MiB of body and its claims; beyond it the Document Server is
 /// asked to come again, which it does.
@@ -66,7 +64,7 @@ pub struct Relay {
     begun: Instant,
     woken: Notify,
     /// A save has moved: whoever waits for one looks again.
-    moved: watch::Sender<()>,
+    pub(super) moved: watch::Sender<()>,
     inner: Mutex<Inner>,
 }
 
@@ -282,7 +280,10 @@ impl Relay {
         self.woken.notify_one();
     }
 
-    fn with_machine<T>(self: &Arc<Self>, act: impl FnOnce(&mut Saves, Time, &mut Vec<Action>) -> T) -> T {
+    pub(super) fn with_machine<T>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&mut Saves, Time, &mut Vec<Action>) -> T,
+    ) -> T {
         let mut actions = Vec::new();
         let mut inner = self.inner();
         let done = act(&mut inner.saves, self.now(), &mut actions);
@@ -300,30 +301,6 @@ impl Relay {
         let inner = self.inner();
         let fresh = inner.saves.get(id).is_some_and(Save::is_first_try);
         inner.posts.get(&id).filter(|_| fresh).cloned()
-    }
-
-    /// An editor asks for a document. `None`: it may come in. Else what waits of it is tried at once, and how the lock ends is told
-    /// to who waits for that.
-    pub fn asked_for(self: &Arc<Self>, key: &str) -> Option<impl Future<Output = Freed> + use<>> {
-        let mut moved = self.moved.subscribe();
-        let limits = house::limits(&*(self.current)());
-        let kept_out = self.with_machine(|saves, now, actions| {
-            let kept_out = saves.freed(key).is_none();
-            if kept_out {
-                saves.hurry(now, key, &limits, actions);
-            }
-            kept_out
-        });
-        let (relay, key) = (self.clone(), key.to_owned());
-        kept_out.then_some(async move {
-            loop {
-                let freed = relay.inner().saves.freed(&key);
-                if let Some(freed) = freed {
-                    return freed;
-                }
-                moved.changed().await.ok(); // its sender lives as long as the relay
-            }
-        })
     }
 
     /// How saves are doing.
