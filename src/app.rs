@@ -8,9 +8,8 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::{Builder, Handle, LocalOptions, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, Admin};
@@ -255,10 +254,6 @@ fn seat() -> (Seat, mpsc::UnboundedReceiver<Arrival>) {
     (Seat { arrivals, load: Arc::default() }, received)
 }
 
-fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
-}
-
 /// What a core is made of.
 type Parts = (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
 
@@ -267,14 +262,22 @@ fn spawn_core(
     (live, ops, relay, stage, deadlines, sockets): Parts,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime()?;
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
-    thread::Builder::new().name(format!("core-{number}")).spawn(move || {
+    let (made, is_made) = std::sync::mpsc::channel();
+    let thread = thread::Builder::new().name(format!("core-{number}")).spawn(move || {
+        // A local runtime stays on its thread, so it is made there.
+        let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime,
+            Err(e) => return drop(made.send(Err(e))),
+        };
+        made.send(Ok(())).ok();
         let core = Core::new(live, ops, relay, stage, deadlines, sockets, prefix);
-        LocalSet::new().block_on(&runtime, core.run(arrivals));
+        runtime.block_on(core.run(arrivals));
         runtime.shutdown_timeout(LAST);
-    })
+    })?;
+    is_made.recv().map_err(io::Error::other)??;
+    Ok(thread)
 }
 
 /// From the randomness that std seeds its hash maps with: good enough for names.
@@ -291,7 +294,7 @@ fn spawn_acceptor(
     ops: Ops,
     left: oneshot::Receiver<()>,
 ) -> io::Result<JoinHandle<()>> {
-    let runtime = runtime()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let census = Arc::new(Census::default());
     thread::Builder::new().name("accept".into()).spawn(move || {
         for listener in listeners {

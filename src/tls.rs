@@ -265,6 +265,7 @@ impl Certificates {
         match (sni, self.position(host)) {
             (_, None) => false,
             (None, Some(_)) => true,
+            (Some(sni), Some(_)) if sni.eq_ignore_ascii_case(host) => true, // nearly always
             (Some(sni), Some(wanted)) => {
                 let served = self.position(sni).unwrap_or(0);
                 served == wanted || self.0[served].serves(host)

@@ -150,6 +150,11 @@ impl Unread {
         self.0.as_ref().map_or(0, |body| body.size_hint().lower())
     }
 
+    /// Whether anything of it is still to come.
+    pub fn comes(&self) -> bool {
+        self.0.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+
     /// Streams it to the Document Server.
     pub fn outgoing(&mut self, exchange: &Rc<Exchange>) -> Outgoing {
         self.0.take().map_or(Outgoing::Empty, |body| ClientBody::outgoing(body, exchange, None))

@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::ProtocolVersion;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,13 +21,14 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::body::Reply;
 use super::core::{Core, Stage};
+use super::cork::Cork;
 use super::exchange::Exchange;
 use super::listener::{Arrival, Counted, Door, canonical};
 use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, redirect};
+use crate::upstream::Wire;
 
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -131,14 +133,14 @@ async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: C
         exchanges: RefCell::default(),
         core,
     });
-    serve_http1(connection, TokioIo::new(ClientStream::new(stream, pulse))).await;
+    serve_http1(connection, ClientStream::new(stream, pulse)).await;
 }
 
 async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Counted) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
-    let Ok(Ok(stream)) = timeout(core.deadlines.handshake, acceptor.accept(stream)).await else {
+    let Ok(Ok(stream)) = timeout(core.deadlines.handshake, acceptor.accept(Wire(stream))).await else {
         core.ops.metrics.handshakes_failed.increment(1);
         return;
     };
@@ -160,30 +162,41 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Cou
         exchanges: RefCell::default(),
         core,
     });
-    let io = TokioIo::new(ClientStream::new(stream, pulse));
+    let stream = ClientStream::new(stream, pulse);
     if http2 {
-        Box::pin(serve_http2(connection, io)).await;
+        Box::pin(serve_http2(connection, stream)).await;
     } else {
-        Box::pin(serve_http1(connection, io)).await;
+        Box::pin(serve_http1(connection, stream)).await;
     }
 }
 
-async fn serve_http1<S>(connection: Rc<Connection>, io: TokioIo<ClientStream<S>>)
+async fn serve_http1<S>(connection: Rc<Connection>, stream: ClientStream<S>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service(connection.clone());
+    let requests = connection.clone();
+    let service = service_fn(move |request| {
+        let connection = requests.clone();
+        async move { Ok::<_, Infallible>(handler::handle(connection, request).await) }
+    });
+    // `max_headers` is not set: its default is MOST_FIELDS, and whatever is set is allocated and filled for each request.
     let served = http1::Builder::new()
-        .max_headers(MOST_FIELDS)
         .max_header_size(LARGEST_HEAD)
         .max_buf_size(2 * LARGEST_HEAD)
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    watch_over(&connection, pin!(served), |served| served.graceful_shutdown()).await;
+    let flow = |_: &mut Context<'_>| Poll::Ready(Ok(())); // hyper flushes a head with the body that is there already
+    watch_over(&connection, pin!(served), flow, |served| served.graceful_shutdown()).await;
 }
 
-async fn serve_http2(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
-    let service = service(connection.clone());
+async fn serve_http2(connection: Rc<Connection>, stream: ClientStream) {
+    let cork = Cork::new(stream);
+    let streams = connection.clone();
+    // In a box: hyper and tokio move a stream's future seven times from its first byte to its last.
+    let service = service_fn(move |request| {
+        let connection = streams.clone();
+        Box::pin(async move { Ok::<_, Infallible>(handler::handle(connection, request).await) })
+    });
     // h2 refuses a list of exactly the limit, which RFC 9113 6.5.2 allows.
     #[expect(clippy::cast_possible_truncation, reason = "64 Ki")]
     let list = LARGEST_HEAD as u32 + 1;
@@ -193,36 +206,33 @@ async fn serve_http2(connection: Rc<Connection>, io: TokioIo<ClientStream>) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
-        .serve_connection(io, service);
-    watch_over(&connection, pin!(served), |served| served.graceful_shutdown()).await;
+        .serve_connection(TokioIo::new(cork.clone()), service);
+    watch_over(&connection, pin!(served), |cx| cork.flow(cx), |served| served.graceful_shutdown()).await;
 }
 
-fn service(
-    connection: Rc<Connection>,
-) -> impl hyper::service::Service<
-    Request<Incoming>,
-    Response = Response<Reply>,
-    Error = Infallible,
-    Future = impl Future<Output = Result<Response<Reply>, Infallible>>,
-> {
-    service_fn(move |request| {
-        let connection = connection.clone();
-        async move { Ok(handler::handle(connection, request).await) }
-    })
-}
-
-/// Polls a connection until it ends, is late, or the gateway leaves.
-async fn watch_over<F>(connection: &Connection, mut served: Pin<&mut F>, goodbye: impl Fn(Pin<&mut F>))
-where
+/// Polls a connection until it ends, is late, or the gateway leaves. After each turn, what it has written flows.
+async fn watch_over<F>(
+    connection: &Connection,
+    mut served: Pin<&mut F>,
+    flow: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>,
+    goodbye: impl Fn(Pin<&mut F>),
+) where
     F: Future<Output = hyper::Result<()>>,
 {
+    let turn = |served: &mut Pin<&mut F>, cx: &mut Context<'_>| {
+        let polled = served.as_mut().poll(cx);
+        match flow(cx) {
+            Poll::Ready(Err(_)) if polled.is_pending() => Poll::Ready(Ok(())), // the client has gone
+            _ => polled,
+        }
+    };
     let mut stage = connection.core.stage.clone();
     let mut timer = pin!(sleep(first_look(&connection.pulse)));
     let mut leaving = false;
     loop {
         tokio::select! {
             biased;
-            ended = served.as_mut() => {
+            ended = poll_fn(|cx| turn(&mut served, cx)) => {
                 if ended.is_err_and(|e| e.is_parse()) {
                     connection.core.ops.metrics.connection_errors.increment(1);
                 }
@@ -231,7 +241,7 @@ where
             () = timer.as_mut() => match connection.pulse.check() {
                 Check::Late(Late::Idle) => {
                     goodbye(served.as_mut());
-                    timeout(GOODBYE, served).await.ok();
+                    timeout(GOODBYE, poll_fn(|cx| turn(&mut served, cx))).await.ok();
                     return;
                 }
                 Check::Late(Late::Head | Late::Blocked) => return,

@@ -21,6 +21,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri, Version};
+use tokio::task::yield_now;
 
 use super::asset::{self, Found, Keep};
 use super::body::{LARGEST, Reply, Unread};
@@ -51,6 +52,7 @@ const LONG: Duration = Duration::from_secs(11 * 60);
 /// Answers a request.
 pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Reply> {
     let (parts, body) = request.into_parts();
+    let parts = Box::new(parts); // handed on through several futures, each of which would hold it whole
     let exchange = Exchange::begin(&connection, &parts);
     let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers);
     let head_only = parts.method == Method::HEAD;
@@ -65,7 +67,7 @@ async fn answer(
     running: &Arc<Running>,
     exchange: &Rc<Exchange>,
     asked: &mut Asked,
-    mut parts: Parts,
+    mut parts: Box<Parts>,
     body: Incoming,
 ) -> Result<Response<Reply>, Trouble> {
     let mut body = Unread(Some(body));
@@ -101,7 +103,7 @@ async fn answer(
     exchange.came_from(client.address());
     let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
     if let Access::Socket = matched.access {
-        return socket::answer(connection, exchange, way, parts, body).await;
+        return Box::pin(socket::answer(connection, exchange, way, *parts, body)).await;
     }
     if body.declared() > LARGEST {
         return Err(Refusal::BodyTooLarge.into());
@@ -126,6 +128,11 @@ async fn answer(
         (_, None) if parts.method.is_safe() => Outgoing::Empty,
         (_, None) => body.outgoing(exchange),
     };
+    if matches!(outgoing, Outgoing::Empty) && body.comes() {
+        // Nobody will look at it; but where its length is not the one that was declared, hyper has reset the stream by
+        // now and drops this future at its first pause, before anything has gone on.
+        yield_now().await;
+    }
     forward(connection, exchange, way, parts, (permit, outgoing), keep).await
 }
 
@@ -196,12 +203,12 @@ async fn forward(
     connection: &Connection,
     exchange: &Rc<Exchange>,
     way: Way<'_>,
-    parts: Parts,
+    parts: Box<Parts>,
     (permit, body): (Permit, Outgoing),
     keep: Option<Keep>,
 ) -> Result<Response<Reply>, Trouble> {
     // Only editor sockets are upgraded; here the wish is dropped with the other fields of the hop.
-    let prepared = prepare(&way, parts, Hop::Ordinary)?;
+    let prepared = prepare(&way, *parts, Hop::Ordinary)?;
     let mut response = ask(connection, exchange, &way, prepared, permit, body).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Trouble::Unfit("it switched protocols without being asked"));

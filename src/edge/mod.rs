@@ -4,6 +4,7 @@ mod asset;
 mod body;
 mod conn;
 mod core;
+mod cork;
 mod exchange;
 mod handler;
 mod listener;

@@ -51,16 +51,16 @@ impl From<Fault> for Trouble {
 pub struct Asked {
     shape: RefusalShape,
     accept: Option<HeaderValue>,
-    html: bool,
 }
 
 impl Asked {
     /// From the request's head.
     pub fn new(shape: RefusalShape, headers: &HeaderMap) -> Self {
-        let accept = headers.get(ACCEPT).cloned();
-        let html =
-            accept.as_ref().is_some_and(|accept| accept.as_bytes().windows(9).any(|w| w == b"text/html"));
-        Self { shape, accept, html }
+        Self { shape, accept: headers.get(ACCEPT).cloned() }
+    }
+
+    fn html(&self) -> bool {
+        self.accept.as_ref().is_some_and(|accept| accept.as_bytes().windows(9).any(|w| w == b"text/html"))
     }
 
     /// Once the route is known.
@@ -141,7 +141,7 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
 fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response<Reply> {
     exchange.refused(refusal.reason(), refusal.to_string());
     let answer = refusal.answer(asked.shape, asked.accept.as_ref().and_then(|accept| accept.to_str().ok()));
-    let mut response = if asked.html && answer.content_type == "application/problem+json" {
+    let mut response = if asked.html() && answer.content_type == "application/problem+json" {
         page(
             answer.status,
             &refusal.to_string(),
@@ -170,7 +170,7 @@ fn explained(
     asked: &Asked,
     exchange: &Rc<Exchange>,
 ) -> Response<Reply> {
-    if asked.html {
+    if asked.html() {
         return page(status, what, cure, exchange);
     }
     let problem = serde_json::json!({

@@ -1,20 +1,20 @@
 //! The client's stream: TLS, or plain for the container alone, with a pulse that tells the connection's timer what moves.
 
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::pulse::Pulse;
 use crate::sockets::HELD_BY_TLS;
+use crate::upstream::Wire;
 
 /// A client's connection as hyper and the sockets see it.
 #[derive(Debug)]
-pub struct ClientStream<S = TlsStream<TcpStream>> {
+pub struct ClientStream<S = TlsStream<Wire>> {
     inner: Box<S>,
     pulse: Arc<Pulse>,
 }
@@ -23,6 +23,14 @@ impl ClientStream {
     /// It carries an editor socket from now on, for hours perhaps and with thousands of others: it buffers less.
     pub fn is_socket(&mut self) {
         self.inner.get_mut().1.set_buffer_limit(Some(HELD_BY_TLS));
+    }
+
+    /// Makes TLS records of bytes without writing them; how many it took, none when it holds all it may.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn seal(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.inner.get_mut().1.writer().write(bytes)
     }
 }
 

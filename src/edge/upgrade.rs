@@ -165,5 +165,5 @@ async fn both(on_client: OnUpgrade, on_server: OnUpgrade) -> Option<(ClientStrea
     let Upgraded { io: server, read_buf: down, .. } = server.ok()?.downcast::<UpgradedStream>().ok()?;
     let mut client = client.into_inner();
     client.is_socket();
-    Some((client, server.into_inner(), [up.to_vec(), down.to_vec()]))
+    Some((client, server.into_inner().0, [up.to_vec(), down.to_vec()]))
 }

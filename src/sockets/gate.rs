@@ -357,7 +357,7 @@ async fn dial(pass: &Pass, knock: &Knock, call: Call) -> Result<(Dialled, Opened
     let upgraded = hyper::upgrade::on(&mut answer.response).await;
     let parts = upgraded.ok().and_then(|upgraded| upgraded.downcast::<UpgradedStream>().ok());
     let Some(parts) = parts else { return Err(unreachable("did not switch to WebSocket")) };
-    let mut stream = TokioIo::into_inner(parts.io);
+    let mut stream = TokioIo::into_inner(parts.io).0;
     let mut bytes = parts.read_buf.to_vec();
     let greeting = timeout(patience, async {
         loop {

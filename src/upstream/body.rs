@@ -11,7 +11,8 @@ use std::task::{Context, Poll};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use super::pool::{Pool, Sender};
+use super::link::Link;
+use super::pool::Pool;
 use super::server::Server;
 
 /// What can go wrong with a body on its way up.
@@ -48,7 +49,7 @@ impl StdError for BodyFault {}
 pub struct Progress {
     pub(super) last: Cell<Instant>,
     pub(super) fault: Cell<Option<BodyFault>>,
-    over: Cell<bool>,
+    pub(super) over: Cell<bool>,
 }
 
 impl Progress {
@@ -138,14 +139,15 @@ impl Body for Outgoing {
 /// A body on its way from the Document Server; at its end the connection goes back to the pool.
 pub struct AnswerBody {
     inner: Incoming,
-    lease: Option<Lease>,
+    /// In a box: answers are moved often, and looked at by those that have none.
+    lease: Option<Box<Lease>>,
+    /// Why it broke off; told one turn later, so that what came before can leave: it may have come in the same moment.
+    broken: Option<hyper::Error>,
 }
 
 /// The connection that an answer comes on.
 pub(super) struct Lease {
-    pub sender: Sender,
-    /// The request's body, which a server need not have read to its end when it answers.
-    pub asked: Option<Rc<Progress>>,
+    pub link: Link,
     /// Whether it may carry another request.
     pub reuse: bool,
     pub pool: Rc<Pool>,
@@ -154,7 +156,7 @@ pub(super) struct Lease {
 
 impl AnswerBody {
     pub(super) fn new(inner: Incoming, lease: Option<Lease>) -> Self {
-        let mut body = Self { inner, lease };
+        let mut body = Self { inner, lease: lease.map(Box::new), broken: None };
         body.settle();
         body
     }
@@ -166,12 +168,10 @@ impl AnswerBody {
     }
 
     fn release(&mut self) {
-        // A connection that still carries a body up would hold up whoever got it next, for as long as that takes.
-        if let Some(Lease { sender, asked, reuse, pool, server }) = self.lease.take()
-            && reuse
-            && asked.is_none_or(|body| body.over.get())
+        if let Some(lease) = self.lease.take()
+            && let Lease { link, reuse: true, pool, server } = *lease
         {
-            pool.put(server.address(), sender);
+            pool.put(server.address(), link);
         }
     }
 }
@@ -184,11 +184,23 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        match &polled {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let Self { inner, lease, .. } = &mut *self;
+        let polled = match lease {
+            Some(lease) => lease.link.poll_frame(inner, cx),
+            None => Pin::new(inner).poll_frame(cx),
+        };
+        match polled {
+            Poll::Ready(Some(Err(broken))) => {
+                self.lease = None;
+                self.broken = Some(broken);
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             Poll::Ready(None) => self.release(),
             Poll::Ready(Some(Ok(_))) => self.settle(),
-            Poll::Ready(Some(Err(_))) => self.lease = None,
             Poll::Pending => {}
         }
         polled

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +10,17 @@ use std::time::Duration;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::body::{AnswerBody, BodyFault, Lease, Outgoing, Progress};
-use super::pool::{Pool, Sender, connect};
+use super::link::Link;
+use super::pool::{Pool, connect};
 use super::server::{Health, Server, Verdict};
+use super::wire::Wire;
 use crate::rules::policy::Permit;
 
 /// What an upgraded connection to a Document Server is underneath.
-pub type UpgradedStream = TokioIo<TcpStream>;
+pub type UpgradedStream = TokioIo<Wire>;
 
 /// A request as the Document Server shall see it.
 pub struct Question {
@@ -88,29 +90,41 @@ impl Upstream {
     ///
     /// # Errors
     /// When there is no answer; what was tried is in the fault.
-    pub async fn ask(
-        &self,
-        server: &Arc<Server>,
+    pub fn ask<'a>(
+        &'a self,
+        server: &'a Arc<Server>,
         wait: Duration,
         question: Question,
+    ) -> impl Future<Output = Result<Answer, Fault>> + 'a {
+        let asked = Asked {
+            deadline: Instant::now() + wait,
+            patience: question.patience,
+            repeatable: matches!(question.body, Outgoing::Empty)
+                && matches!(question.method, Method::GET | Method::HEAD)
+                && !question.headers.contains_key(hyper::header::UPGRADE),
+            has_body: !matches!(question.body, Outgoing::Empty),
+            progress: question.body.progress(),
+        };
+        // In a box: the future that waits for the answer holds it at several levels, and is moved itself.
+        self.ask_until_answered(server, asked, Box::new(request(question)))
+    }
+
+    async fn ask_until_answered(
+        &self,
+        server: &Arc<Server>,
+        asked: Asked,
+        mut request: Box<Request<Outgoing>>,
     ) -> Result<Answer, Fault> {
-        let deadline = Instant::now() + wait;
-        let patience = question.patience;
-        let repeatable = matches!(question.body, Outgoing::Empty)
-            && matches!(question.method, Method::GET | Method::HEAD)
-            && !question.headers.contains_key(hyper::header::UPGRADE);
-        let body = question.body.progress();
-        let has_body = !matches!(question.body, Outgoing::Empty);
-        let mut request = request(question);
+        let deadline = asked.deadline;
         let (mut tries, mut fresh) = (0, 0);
         loop {
             tries += 1;
             let seen = server.verdict();
-            let (sender, reused) = self.connection(server, deadline, fresh > 0).await?;
+            let (link, reused) = self.connection(server, deadline, fresh > 0).await?;
             fresh += u32::from(!reused);
-            let copy = repeatable.then(|| head(&request));
-            let error = match send(sender, request, patience).await {
-                Ok((response, sender)) => {
+            let copy = asked.repeatable.then(|| Box::new(head(&request)));
+            let error = match send(link, request, &asked).await {
+                Ok((response, link)) => {
                     // The container's own nginx answers for a DocService that is not up yet.
                     if let Some(copy) = copy.filter(|_| is_gateway_error(response.status()))
                         && !look_again(server, seen, deadline).await.serves()
@@ -119,13 +133,11 @@ impl Upstream {
                         request = copy;
                         continue;
                     }
-                    return Ok(Answer {
-                        response: self.lend(response, sender, (has_body, body), server),
-                        tries,
-                    });
+                    return Ok(Answer { response: self.lend(response, link, &asked, server), tries });
                 }
                 Err(Failure::Unsent(back, error)) => {
-                    request = *back;
+                    request = back;
+                    tries -= u32::from(reused); // an idle connection that had ended, and not the first perhaps
                     error
                 }
                 Err(Failure::Silent) => return Err(Fault::Silent),
@@ -158,7 +170,7 @@ impl Upstream {
         server: &Arc<Server>,
         deadline: Instant,
         fresh: bool,
-    ) -> Result<(Sender, bool), Fault> {
+    ) -> Result<(Link, bool), Fault> {
         loop {
             // A container's port may accept before anything behind it is up: the probe knows.
             if !server.health().serves() {
@@ -169,12 +181,12 @@ impl Upstream {
                     )));
                 }
             }
-            if !fresh && let Some(sender) = self.pool.take(server.address()) {
-                return Ok((sender, true));
+            if !fresh && let Some(link) = self.pool.take(server.address()) {
+                return Ok((link, true));
             }
             let seen = server.verdict();
             let error = match connect(server.address()).await {
-                Ok(sender) => return Ok((sender, false)),
+                Ok(link) => return Ok((link, false)),
                 Err(error) => error,
             };
             self.pool.forget(server.address());
@@ -188,20 +200,22 @@ impl Upstream {
     fn lend(
         &self,
         response: Response<Incoming>,
-        sender: Sender,
-        (has_body, asked): (bool, Option<Rc<Progress>>),
+        mut link: Link,
+        asked: &Asked,
         server: &Arc<Server>,
     ) -> Response<AnswerBody> {
+        let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // The answer may come before the body has gone up, which then goes on whether the answer is read or not.
+        let early = asked.progress.as_ref().is_some_and(|body| !body.over.get());
+        if upgraded || early {
+            link.detach();
+        }
         // Who refuses a body may have left it unread in the kernel, where nobody sees it: the next request would wait
         // behind it.
-        let reuse = !(has_body && response.status().as_u16() >= 400);
-        let lease = (response.status() != StatusCode::SWITCHING_PROTOCOLS).then(|| Lease {
-            sender,
-            asked,
-            reuse,
-            pool: self.pool.clone(),
-            server: server.clone(),
-        });
+        let refused = asked.has_body && response.status().as_u16() >= 400;
+        let reuse = !early && !refused;
+        let lease =
+            (!upgraded).then(|| Lease { link, reuse, pool: self.pool.clone(), server: server.clone() });
         response.map(|body| AnswerBody::new(body, lease))
     }
 }
@@ -210,6 +224,15 @@ impl Upstream {
 async fn look_again(server: &Server, seen: Verdict, deadline: Instant) -> Health {
     server.suspect();
     server.next_verdict(seen, (Instant::now() + SECOND_LOOK).min(deadline)).await
+}
+
+/// What is known of a request that has been taken up.
+struct Asked {
+    deadline: Instant,
+    patience: Duration,
+    repeatable: bool,
+    has_body: bool,
+    progress: Option<Rc<Progress>>,
 }
 
 enum Failure {
@@ -245,41 +268,41 @@ fn is_gateway_error(status: StatusCode) -> bool {
 /// Sends once. The time for the head counts from the last movement of the body, so that an upload may take as long as
 /// it moves.
 async fn send(
-    mut sender: Sender,
-    request: Request<Outgoing>,
-    patience: Duration,
-) -> Result<(Response<Incoming>, Sender), Failure> {
-    let progress = request.body().progress();
+    mut link: Link,
+    request: Box<Request<Outgoing>>,
+    asked: &Asked,
+) -> Result<(Response<Incoming>, Link), Failure> {
     let begun = Instant::now();
-    let answer = sender.try_send_request(request);
-    tokio::pin!(answer);
-    let timer = sleep_until(begun + patience);
-    tokio::pin!(timer);
-    loop {
-        tokio::select! {
-            biased;
-            answered = &mut answer => return match answered {
-                Ok(response) => Ok((response, sender)),
-                Err(mut failed) => Err(match (failed.take_message(), progress.and_then(|p| p.fault.get())) {
-                    (Some(back), _) => Failure::Unsent(Box::new(back), failed.into_error()),
-                    (None, Some(fault)) => Failure::Body(fault),
-                    (None, None) => Failure::Broken(failed.into_error()),
-                }),
-            },
-            () = &mut timer => {
-                let since = progress.as_ref().map_or(begun, |p| p.last.get().max(begun));
-                if since.elapsed() >= patience {
-                    return Err(Failure::Silent);
+    let (patience, progress) = (asked.patience, asked.progress.as_deref());
+    let answered = {
+        let mut timer = pin!(sleep_until(begun + patience));
+        let mut answer = pin!(link.ask(request));
+        loop {
+            tokio::select! {
+                biased;
+                answered = &mut answer => break answered,
+                () = &mut timer => {
+                    let since = progress.map_or(begun, |p| p.last.get().max(begun));
+                    if since.elapsed() >= patience {
+                        return Err(Failure::Silent);
+                    }
+                    timer.as_mut().reset(since + patience);
                 }
-                timer.as_mut().reset(since + patience);
             }
         }
+    };
+    match answered {
+        Ok(response) => Ok((response, link)),
+        Err(mut failed) => Err(match (failed.take_message(), progress.and_then(|p| p.fault.get())) {
+            (Some(back), _) => Failure::Unsent(Box::new(back), failed.into_error()),
+            (None, Some(fault)) => Failure::Body(fault),
+            (None, None) => Failure::Broken(failed.into_error()),
+        }),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hyper::client::conn::http1;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::time::sleep;
 
@@ -327,9 +350,7 @@ mod tests {
     /// How long a request took to be given up, in front of a server that reads everything and says nothing.
     async fn given_up_after(body: Outgoing) -> Duration {
         let (near, mut far) = duplex(1 << 16);
-        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
-        let local = tokio::task::LocalSet::new();
-        local.spawn_local(connection);
+        let link = Link::over(TokioIo::new(near)).await.unwrap();
         let silent = async {
             let mut bytes = [0; 1024];
             while far.read(&mut bytes).await.is_ok_and(|n| n > 0) {}
@@ -337,8 +358,15 @@ mod tests {
         };
         let begun = Instant::now();
         let request = Request::post("/upload/x").header("host", "x").body(body).unwrap();
+        let asked = Asked {
+            deadline: begun,
+            patience: PATIENCE,
+            repeatable: false,
+            has_body: true,
+            progress: request.body().progress(),
+        };
         tokio::select! {
-            sent = local.run_until(send(sender, request, PATIENCE)) => assert!(matches!(sent, Err(Failure::Silent))),
+            sent = send(link, Box::new(request), &asked) => assert!(matches!(sent, Err(Failure::Silent))),
             () = silent => panic!("the connection was closed first"),
         }
         begun.elapsed()

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 mod body;
 mod forward;
+mod link;
 mod pool;
 mod probe;
 mod server;
+mod wire;
 
 pub use body::{AnswerBody, BodyFault, Outgoing, Progress};
 pub use forward::{Answer, Fault, Question, UpgradedStream, Upstream};
 pub use probe::watch;
 pub use server::{Health, Server, Servers};
+pub use wire::Wire;
 
 /// What is configured of the Document Servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
