@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,18 +15,21 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin::{self, Admin};
 use crate::document;
-pub use crate::edge::Deadlines;
 use crate::edge::{self, Arrival, Census, Core, Door, Listener, Load, Seat, Stage};
+pub use crate::edge::{Deadlines, Inherited};
 use crate::live::{Ask, Asks, Cause, Fixed, Live, Snapshot};
 use crate::ops::Ops;
 use crate::ops::log::{Level, Log, Writer};
 use crate::ops::metrics::Metrics;
+use crate::ops::systemd::{Present, Roll};
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
 use crate::{assets, reload, sockets, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
+/// What of `drain` is left to those who came while others finished: a handshake and a request, from the other end of the world.
+const LATECOMERS: Duration = Duration::from_secs(1);
 /// Histograms keep raw samples until somebody sorts them in.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -70,17 +74,24 @@ impl Bound {
     /// # Errors
     /// When one of them cannot be had; the text names it.
     pub fn new(fixed: &Fixed) -> io::Result<Self> {
-        let bind = |door, addresses: &[SocketAddr]| {
-            addresses.iter().map(|address| Listener::bind(door, *address)).collect::<io::Result<Vec<_>>>()
+        Self::with(fixed, Inherited::default())
+    }
+
+    /// Takes what was inherited, and binds the rest.
+    ///
+    /// # Errors
+    /// As [`Bound::new`], and when what was inherited is not what is configured.
+    pub fn with(fixed: &Fixed, mut inherited: Inherited) -> io::Result<Self> {
+        let mut open = |door, addresses: &[SocketAddr]| {
+            let opened = addresses.iter().map(|address| Listener::open(door, *address, &mut inherited));
+            opened.collect::<io::Result<Vec<_>>>()
         };
         let addresses =
             |listeners: &[Listener]| listeners.iter().map(Listener::address).collect::<io::Result<Vec<_>>>();
-        let (https, http) = (bind(Door::Https, &fixed.https)?, bind(Door::Http, &fixed.http)?);
-        let container = bind(Door::Relay, &fixed.relay)?;
-        let admin = TcpListener::bind(fixed.admin).map_err(|e| {
-            io::Error::new(e.kind(), format!("cannot listen on {}: {e}{}", fixed.admin, edge::cure(&e)))
-        })?;
-        admin.set_nonblocking(true)?;
+        let (https, http) = (open(Door::Https, &fixed.https)?, open(Door::Http, &fixed.http)?);
+        let container = open(Door::Relay, &fixed.relay)?;
+        let admin = edge::listen("admin", fixed.admin, &mut inherited)?;
+        inherited.finish()?;
         Ok(Self {
             https: addresses(&https)?,
             http: addresses(&http)?,
@@ -109,7 +120,8 @@ pub struct Gateway {
     pub ops: Ops,
     load: Vec<Arc<Load>>,
     stage: watch::Sender<Stage>,
-    leave: Vec<oneshot::Sender<()>>,
+    leaving: Arc<AtomicBool>,
+    roll: Option<Roll>,
     threads: Vec<JoinHandle<()>>,
     control: Option<Runtime>,
     relay: Arc<Relay>,
@@ -168,25 +180,27 @@ impl Gateway {
             ops: ops.clone(),
             load: Vec::new(),
             stage,
-            leave: Vec::new(),
+            leaving: Arc::default(),
+            roll: None,
             threads: Vec::new(),
             control: None,
             relay: relay.clone(),
             writer: Some(writer),
         };
-        let mut seats = Vec::new();
+        let (mut seats, mut roll) = (Vec::new(), Roll::default());
         for number in 0..workers {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
             let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines, sockets.clone());
-            gateway.threads.push(spawn_core(number, core, arrivals)?);
+            let present = roll.place(format!("core-{number}"));
+            gateway.threads.push(spawn_core(number, core, (arrivals, present))?);
         }
-        let (leave, left) = oneshot::channel();
-        gateway.leave.push(leave);
-        gateway.threads.push(spawn_acceptor(bound.listeners, seats, live.clone(), ops.clone(), left)?);
+        let acceptor = (live.clone(), ops.clone(), staged, roll.place("accept".into()));
+        gateway.threads.push(spawn_acceptor(bound.listeners, seats, acceptor)?);
+        gateway.roll = Some(roll);
         compress_assets(&live, &gateway.load);
-        let admin = Admin { live, ops, asks, relay, sockets };
+        let admin = Admin { live, ops, asks, relay, sockets, leaving: gateway.leaving.clone() };
         gateway.control = Some(serve_control(control, bound.admin, admin));
         Ok(gateway)
     }
@@ -214,17 +228,22 @@ impl Gateway {
         self.asks.try_send(Ask { cause: Cause::Signal, answer: oneshot::channel().0 }).ok();
     }
 
-    /// Lets requests finish, at most for the configured time, and takes the house down. Blocks.
+    /// Calls `alive` a few times within each `patience`, as long as every core, the acceptor and the control runtime turn.
+    pub fn watch_threads(&mut self, patience: Duration, alive: impl Fn() + Send + Sync + 'static) {
+        if let (Some(control), Some(roll)) = (&self.control, self.roll.take()) {
+            control.spawn(roll.watch(patience, self.ops.log.clone(), alive));
+        }
+    }
+
+    /// Lets requests finish, at most for the configured time, and takes the house down, editors last. Blocks.
     pub fn stop(mut self) {
         let drain = self.live.load().settings.drain;
-        self.ops.log.event(Level::Info, "stopping", "no new connections; requests in flight finish", &[]);
-        for leave in self.leave.drain(..) {
-            leave.send(()).ok();
-        }
+        self.ops.log.event(Level::Info, "stopping", "requests in flight finish; editors are told last", &[]);
+        self.leaving.store(true, Ordering::Relaxed);
         self.stage.send_replace(Stage::Draining);
         self.relay.leave();
         if let Some(control) = &self.control {
-            control.block_on(drained(&self.load, &self.relay, drain));
+            control.block_on(self.drained(drain));
         }
         self.stage.send_replace(Stage::Closing);
         for thread in self.threads.drain(..) {
@@ -239,12 +258,21 @@ impl Gateway {
             writer.finish();
         }
     }
+
+    /// Accepts until those have gone that were there before, and then lets those finish that came meanwhile: whoever connects
+    /// after that waits in the queue of an inherited socket for the next process.
+    async fn drained(&self, drain: Duration) {
+        let end = Instant::now() + drain;
+        let cores = |is_done: fn(&Load) -> bool| self.load.iter().all(|core| is_done(core));
+        let early = || cores(|core| core.early() == 0) && !self.relay.is_busy();
+        until(end - (drain / 2).min(LATECOMERS), early).await;
+        self.stage.send_replace(Stage::Leaving);
+        until(end, || cores(|core| core.requests() == 0) && !self.relay.is_busy()).await;
+    }
 }
 
-async fn drained(load: &[Arc<Load>], relay: &Relay, drain: Duration) {
-    let deadline = Instant::now() + drain;
-    let busy = || relay.is_busy() || load.iter().any(|core| core.requests() > 0);
-    while Instant::now() < deadline && busy() {
+async fn until(end: Instant, over: impl Fn() -> bool) {
+    while Instant::now() < end && !over() {
         sleep(Duration::from_millis(10)).await;
     }
 }
@@ -260,7 +288,7 @@ type Parts = (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines, Arc
 fn spawn_core(
     number: usize,
     (live, ops, relay, stage, deadlines, sockets): Parts,
-    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    (arrivals, present): (mpsc::UnboundedReceiver<Arrival>, Present),
 ) -> io::Result<JoinHandle<()>> {
     // Ids of two cores, or of two starts, must not meet in one log.
     let prefix = random_u32() & !0xff | u32::try_from(number).unwrap_or(0xff) & 0xff;
@@ -273,7 +301,7 @@ fn spawn_core(
         };
         made.send(Ok(())).ok();
         let core = Core::new(live, ops, relay, stage, deadlines, sockets, prefix);
-        runtime.block_on(core.run(arrivals));
+        runtime.block_on(core.run(arrivals, present));
         runtime.shutdown_timeout(LAST);
     })?;
     is_made.recv().map_err(io::Error::other)??;
@@ -290,15 +318,14 @@ fn random_u32() -> u32 {
 fn spawn_acceptor(
     listeners: Vec<Listener>,
     seats: Vec<Seat>,
-    live: Arc<Live>,
-    ops: Ops,
-    left: oneshot::Receiver<()>,
+    (live, ops, mut stage, mut present): (Arc<Live>, Ops, watch::Receiver<Stage>, Present),
 ) -> io::Result<JoinHandle<()>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let census = Arc::new(Census::default());
     thread::Builder::new().name("accept".into()).spawn(move || {
         for listener in listeners {
-            let accepting = edge::accept(listener, seats.clone(), census.clone(), live.clone(), ops.clone());
+            let house = (live.clone(), stage.clone(), ops.clone());
+            let accepting = edge::accept(listener, seats.clone(), census.clone(), house);
             let log = ops.log.clone();
             runtime.spawn(async move {
                 if let Err(e) = accepting.await {
@@ -306,7 +333,14 @@ fn spawn_acceptor(
                 }
             });
         }
-        runtime.block_on(left).ok();
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = stage.wait_for(|stage| *stage >= Stage::Leaving) => return,
+                    () = present.answer() => {}
+                }
+            }
+        });
     })
 }
 

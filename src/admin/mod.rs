@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -48,6 +49,8 @@ pub struct Admin {
     pub relay: Arc<Relay>,
     /// Who is in which document.
     pub sockets: Arc<sockets::Shared>,
+    /// Whether the gateway is on its way out: alive, serving, and not ready.
+    pub leaving: Arc<AtomicBool>,
 }
 
 /// Serves until it is dropped. Runs on the control runtime.
@@ -106,6 +109,9 @@ impl Admin {
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {
+        if self.leaving.load(Ordering::Relaxed) {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "the gateway leaves\n".into());
+        }
         let running = self.live.load();
         match running.servers.all().iter().find(|server| server.health().serves()) {
             Some(_) => text(StatusCode::OK, "ready\n".into()),

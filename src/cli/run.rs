@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
-use crate::app::{Bound, Gateway};
+use crate::app::{Bound, Gateway, Inherited};
 use crate::config::{self, Env, Loaded};
 use crate::ops::log::Level;
+use crate::ops::systemd;
 use crate::reload;
 use crate::tls::Tickets;
 
@@ -42,7 +43,7 @@ fn failed(e: &dyn std::error::Error) -> ExitCode {
 }
 
 fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
-    let bound = Bound::new(&loaded.fixed)?;
+    let bound = Bound::with(&loaded.fixed, Inherited::from_env()?)?;
     let file = reload::File::new(path.to_owned(), env, tickets.clone(), &loaded);
     let mut gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, stdout())?;
     for warning in &loaded.warnings {
@@ -50,8 +51,13 @@ fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result
     }
     say_where(&gateway);
     gateway.follow(file);
+    if let Some(patience) = systemd::watchdog() {
+        gateway.watch_threads(patience, systemd::alive);
+    }
+    systemd::ready("serves");
     // Only signals are waited for here; cores and control have their own threads.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(signals(&gateway))?;
+    systemd::stopping("leaves: requests finish, editors reconnect to the next process");
     gateway.stop();
     Ok(())
 }

@@ -32,6 +32,8 @@ use crate::upstream::Wire;
 
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How often a connection is looked at until it has been told that the gateway leaves.
+const LOOK: Duration = Duration::from_millis(20);
 /// Largest head: a token of 13 KB in a header and in the query of `/downloadas` fit with room; nginx takes 8 KB a line.
 const LARGEST_HEAD: usize = 64 << 10;
 /// Most fields of a head: browsers send about twenty.
@@ -210,6 +212,14 @@ async fn serve_http2(connection: Rc<Connection>, stream: ClientStream) {
     watch_over(&connection, pin!(served), |cx| cork.flow(cx), |served| served.graceful_shutdown()).await;
 }
 
+/// Whether a connection has been told that the gateway leaves.
+#[derive(PartialEq)]
+enum Word {
+    None,
+    Due,
+    Given,
+}
+
 /// Polls a connection until it ends, is late, or the gateway leaves. After each turn, what it has written flows.
 async fn watch_over<F>(
     connection: &Connection,
@@ -228,7 +238,7 @@ async fn watch_over<F>(
     };
     let mut stage = connection.core.stage.clone();
     let mut timer = pin!(sleep(first_look(&connection.pulse)));
-    let mut leaving = false;
+    let mut word = Word::None;
     loop {
         tokio::select! {
             biased;
@@ -246,11 +256,23 @@ async fn watch_over<F>(
                 }
                 Check::Late(Late::Head | Late::Blocked) => return,
                 Check::After(_) if connection.stalled() => return,
-                Check::After(pause) => timer.as_mut().reset(Instant::now() + pause),
+                Check::After(mut pause) => {
+                    if word == Word::Given && connection.pulse.is_fresh() {
+                        return; // it never began to speak, so it cannot hear the word either
+                    }
+                    if word == Word::Due && connection.pulse.until_told().is_zero() {
+                        word = Word::Given;
+                        goodbye(served.as_mut());
+                        pause = pause.min(GOODBYE);
+                    } else if word == Word::Due {
+                        pause = pause.min(LOOK);
+                    }
+                    timer.as_mut().reset(Instant::now() + pause);
+                }
             },
-            _ = stage.wait_for(|stage| *stage != Stage::Serving), if !leaving => {
-                leaving = true;
-                goodbye(served.as_mut());
+            _ = stage.wait_for(|stage| *stage != Stage::Serving), if word == Word::None => {
+                word = Word::Due;
+                timer.as_mut().reset(Instant::now()); // which looks whether it can be given at once
             }
         }
     }

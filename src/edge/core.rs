@@ -15,6 +15,7 @@ use super::listener::Arrival;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
+use crate::ops::systemd::Present;
 use crate::relay::Relay;
 use crate::sockets::{self, Scratch};
 use crate::upstream::Upstream;
@@ -24,8 +25,10 @@ use crate::upstream::Upstream;
 pub enum Stage {
     /// It serves.
     Serving,
-    /// Requests finish; connections are closed as they fall idle.
+    /// It accepts and serves, and every answer is the last of its connection.
     Draining,
+    /// It accepts no more. Who waits for somebody else is told to come again, and what is in flight finishes.
+    Leaving,
     /// Everything that is still open is closed.
     Closing,
 }
@@ -124,7 +127,7 @@ impl Core {
     }
 
     /// Serves connections until the last of them has ended after [`Stage::Closing`].
-    pub async fn run(self: Rc<Self>, mut arrivals: UnboundedReceiver<Arrival>) {
+    pub async fn run(self: Rc<Self>, mut arrivals: UnboundedReceiver<Arrival>, mut present: Present) {
         let mut stage = self.stage.clone();
         // The acceptor goes first; what it has handed over stays.
         let mut more = true;
@@ -134,6 +137,7 @@ impl Core {
                     Some(arrival) => { tokio::task::spawn_local(conn::serve(self.clone(), arrival)); }
                     None => more = false,
                 },
+                () = present.answer() => {}
                 _ = stage.wait_for(|stage| *stage == Stage::Closing) => break,
             }
         }
@@ -142,7 +146,21 @@ impl Core {
 
     /// Ready when everything that is still open is to be closed.
     pub fn closing(&self) -> impl Future<Output = ()> + use<> {
+        self.reached(Stage::Closing)
+    }
+
+    /// Ready when nobody is waited for any more.
+    pub fn leaving(&self) -> impl Future<Output = ()> + use<> {
+        self.reached(Stage::Leaving)
+    }
+
+    fn reached(&self, wanted: Stage) -> impl Future<Output = ()> + use<> {
         let mut stage = self.stage.clone();
-        async move { drop(stage.wait_for(|stage| *stage == Stage::Closing).await) }
+        async move { drop(stage.wait_for(|stage| *stage >= wanted).await) }
+    }
+
+    /// Whether the gateway stays.
+    pub fn is_serving(&self) -> bool {
+        *self.stage.borrow() == Stage::Serving
     }
 }

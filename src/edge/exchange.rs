@@ -238,6 +238,11 @@ impl Exchange {
         (since.elapsed() >= progress).then(|| format!("{who} of the answer for {progress:?}"))
     }
 
+    /// Whether its answer says that no other follows on this connection: the gateway leaves. HTTP/2 has GOAWAY for that.
+    pub fn is_last(&self) -> bool {
+        self.version != Version::HTTP_2 && !self.connection.core.is_serving()
+    }
+
     /// How long its bodies may stand still.
     pub fn progress(&self) -> Duration {
         self.connection.core.deadlines.progress

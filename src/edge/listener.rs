@@ -13,8 +13,11 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::core::Stage;
+use super::inherited::Inherited;
 use crate::live::Live;
 use crate::ops::Ops;
 use crate::ops::log::Level;
@@ -44,27 +47,24 @@ pub struct Listener {
     socket: std::net::TcpListener,
 }
 
+impl Door {
+    /// Its name in `server.*`, and in `FileDescriptorName=` of a socket unit.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Https => "https",
+            Self::Http => "http",
+            Self::Relay => "relay",
+        }
+    }
+}
+
 impl Listener {
-    /// Binds. IPv6 sockets take IPv6 alone, so that `0.0.0.0` and `[::]` can stand side by side.
+    /// Takes the socket that was inherited for this address, or binds one.
     ///
     /// # Errors
-    /// When the address is taken, not ours, or needs a privilege; the text says which address.
-    pub fn bind(door: Door, address: SocketAddr) -> io::Result<Self> {
-        let bound = || -> io::Result<std::net::TcpListener> {
-            let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-            if address.is_ipv6() {
-                socket.set_only_v6(true)?;
-            }
-            socket.set_reuse_address(true)?; // a restart must not wait for TIME_WAIT
-            socket.set_nonblocking(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(BACKLOG)?;
-            Ok(socket.into())
-        };
-        match bound() {
-            Ok(socket) => Ok(Self { door, socket }),
-            Err(e) => Err(io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{}", cure(&e)))),
-        }
+    /// As [`listen`].
+    pub fn open(door: Door, address: SocketAddr, inherited: &mut Inherited) -> io::Result<Self> {
+        Ok(Self { door, socket: listen(door.name(), address, inherited)? })
     }
 
     /// Where it listens; with port 0 in the configuration this is where the port is learned.
@@ -76,8 +76,38 @@ impl Listener {
     }
 }
 
+/// A listening socket: the inherited one of that name and address, or one of our own. IPv6 sockets take IPv6 alone, so that
+/// `0.0.0.0` and `[::]` can stand side by side.
+///
+/// # Errors
+/// When the address is taken, not ours, or needs a privilege, or when what was inherited is not what is configured; the text
+/// says which address.
+pub fn listen(
+    name: &str,
+    address: SocketAddr,
+    inherited: &mut Inherited,
+) -> io::Result<std::net::TcpListener> {
+    if let Some(socket) = inherited.take(name, address)? {
+        return Ok(socket);
+    }
+    bind(address)
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}{}", cure(&e))))
+}
+
+fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?; // a restart must not wait for TIME_WAIT
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 /// What to do about a socket that cannot be had.
-pub fn cure(e: &io::Error) -> &'static str {
+fn cure(e: &io::Error) -> &'static str {
     match e.kind() {
         io::ErrorKind::AddrInUse => "; another program, or another gateway, has it: `ss -ltnp` says which",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
@@ -113,12 +143,18 @@ pub struct Seat {
 pub struct Load {
     connections: AtomicUsize,
     sockets: AtomicUsize,
+    late: AtomicUsize,
 }
 
 impl Load {
     /// Connections that carry requests: a gateway that leaves waits for them, while editor sockets stay to the end.
     pub fn requests(&self) -> usize {
         self.connections.load(Ordering::Relaxed).saturating_sub(self.sockets.load(Ordering::Relaxed))
+    }
+
+    /// Those of them that were there before the gateway began to leave. Others come as long as it accepts.
+    pub fn early(&self) -> usize {
+        self.requests().saturating_sub(self.late.load(Ordering::Relaxed))
     }
 }
 
@@ -133,6 +169,8 @@ pub struct Counted {
     address: IpAddr,
     load: Arc<Load>,
     socket: AtomicBool,
+    /// It came while the gateway was leaving, and carries requests.
+    late: AtomicBool,
     ops: Ops,
 }
 
@@ -141,14 +179,30 @@ impl Counted {
     pub fn is_socket(&self) {
         if !self.socket.swap(true, Ordering::Relaxed) {
             self.load.sockets.fetch_add(1, Ordering::Relaxed);
+            self.no_longer_late();
             self.ops.metrics.sockets.increment(1.0);
+        }
+    }
+}
+
+impl Counted {
+    fn no_longer_late(&self) {
+        if self.late.swap(false, Ordering::Relaxed) {
+            self.load.late.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 impl Census {
     /// Counts a connection unless a cap is reached.
-    fn admit(self: &Arc<Self>, address: IpAddr, live: &Live, seat: &Seat, ops: &Ops) -> Option<Counted> {
+    fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+        live: &Live,
+        seat: &Seat,
+        late: bool,
+        ops: &Ops,
+    ) -> Option<Counted> {
         let running = live.load();
         let limits = running.settings.limits;
         // A load balancer is one address and many clients.
@@ -166,6 +220,9 @@ impl Census {
         }
         *of_address += 1;
         self.1.fetch_add(1, Ordering::Relaxed);
+        if late {
+            seat.load.late.fetch_add(1, Ordering::Relaxed);
+        }
         seat.load.connections.fetch_add(1, Ordering::Relaxed);
         ops.metrics.connections.increment(1.0);
         Some(Counted {
@@ -173,6 +230,7 @@ impl Census {
             address,
             load: seat.load.clone(),
             socket: AtomicBool::new(false),
+            late: AtomicBool::new(late),
             ops: ops.clone(),
         })
     }
@@ -189,6 +247,7 @@ impl Drop for Counted {
         }
         self.census.1.fetch_sub(1, Ordering::Relaxed);
         self.load.connections.fetch_sub(1, Ordering::Relaxed);
+        self.no_longer_late();
         if *self.socket.get_mut() {
             self.load.sockets.fetch_sub(1, Ordering::Relaxed);
             self.ops.metrics.sockets.decrement(1.0);
@@ -205,8 +264,7 @@ pub async fn accept(
     listener: Listener,
     seats: Vec<Seat>,
     census: Arc<Census>,
-    live: Arc<Live>,
-    ops: Ops,
+    (live, stage, ops): (Arc<Live>, watch::Receiver<Stage>, Ops),
 ) -> io::Result<()> {
     let door = listener.door;
     let socket = TcpListener::from_std(listener.socket)?;
@@ -229,7 +287,8 @@ pub async fn accept(
         let Some(seat) = seats.iter().min_by_key(|seat| seat.load.connections.load(Ordering::Relaxed)) else {
             continue;
         };
-        let Some(counted) = census.admit(canonical(peer.ip()), &live, seat, &ops) else {
+        let late = *stage.borrow() != Stage::Serving;
+        let Some(counted) = census.admit(canonical(peer.ip()), &live, seat, late, &ops) else {
             ops.metrics.connections_refused.increment(1);
             continue; // closed: an answer would need a handshake, which is what the cap protects
         };

@@ -7,6 +7,7 @@ mod core;
 mod cork;
 mod exchange;
 mod handler;
+mod inherited;
 mod listener;
 mod own;
 mod polling;
@@ -19,5 +20,6 @@ mod stream;
 mod upgrade;
 
 pub use core::{Core, Stage};
-pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept, cure};
+pub use inherited::Inherited;
+pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept, listen};
 pub use pulse::Deadlines;

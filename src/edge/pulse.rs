@@ -66,6 +66,12 @@ pub struct Pulse {
     active: AtomicU32,
 }
 
+/// `idle` of a connection that has had no request yet.
+const FRESH: u32 = 1;
+/// While the gateway leaves, a connection that was used within this time will probably be used again, and hears in its next
+/// answer that it ends: a connection that is closed instead may lose the request that is on its way.
+const REST: Duration = Duration::from_secs(1);
+
 /// What is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Late {
@@ -94,14 +100,14 @@ impl Pulse {
             deadlines,
             heads,
             head: Since::new(0),
-            idle: Since::new(1),
+            idle: Since::new(FRESH),
             blocked: Since::new(0),
             active: AtomicU32::new(0),
         }
     }
 
     fn now(&self) -> u32 {
-        u32::try_from(self.born.elapsed().as_millis()).unwrap_or(u32::MAX).max(1)
+        u32::try_from(self.born.elapsed().as_millis()).unwrap_or(u32::MAX).max(FRESH + 1)
     }
 
     /// Bytes have come.
@@ -139,6 +145,28 @@ impl Pulse {
     /// Whether anything is late, and when to look again.
     pub fn check(&self) -> Check {
         self.check_at(self.now())
+    }
+
+    /// How long to wait until a connection may be told that the gateway leaves without losing a request: not at all while one
+    /// is in flight (its answer says it) or where the protocol can take requests back (HTTP/2, once it has begun).
+    pub fn until_told(&self) -> Duration {
+        self.until_told_at(self.now())
+    }
+
+    /// Whether no request has come yet.
+    pub fn is_fresh(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) == FRESH
+    }
+
+    fn until_told_at(&self, now: u32) -> Duration {
+        let idle = self.idle.load(Ordering::Relaxed);
+        if self.active.load(Ordering::Relaxed) > 0 || (!self.heads && !self.is_fresh()) {
+            return Duration::ZERO;
+        }
+        if self.head.load(Ordering::Relaxed) != 0 {
+            return REST; // half a head: its own deadline ends it, if its answer does not
+        }
+        REST.saturating_sub(Duration::from_millis(u64::from(now.saturating_sub(idle))))
     }
 
     fn check_at(&self, now: u32) -> Check {
@@ -193,6 +221,37 @@ mod tests {
         assert!(matches!(busy.check_at(3600 * SECOND), Check::After(_)));
         busy.end();
         assert_eq!(busy.check_at(76 * SECOND), Check::Late(Late::Idle));
+    }
+
+    #[test]
+    fn a_connection_that_may_lose_a_request_is_not_told_at_once() {
+        let told = |heads, had: bool, in_flight: bool, now| {
+            let pulse = Pulse::new(heads, Deadlines::default());
+            if had {
+                pulse.begin();
+                pulse.end(); // at 2 ms at the earliest
+            }
+            if in_flight {
+                pulse.begin();
+            }
+            pulse.until_told_at(now)
+        };
+        for (heads, had, in_flight, now, expected) in [
+            (true, false, false, 1, 1_000), // a client that has just connected
+            (false, false, false, 1, 1_000),
+            (true, false, true, 1, 0),
+            (true, true, true, 1, 0),
+            (false, true, false, 2, 0), // HTTP/2 takes back what came too late
+            (true, true, false, 2, 1_000),
+            (true, true, false, 60_000, 0),
+            (true, false, false, 60_000, 0), // a browser's spare connection
+        ] {
+            let left = told(heads, had, in_flight, now).as_millis();
+            assert!(left.abs_diff(expected) < 100, "{heads} {had} {in_flight} {now}: {left}");
+        }
+        let half = Pulse::new(true, Deadlines::default());
+        half.read();
+        assert_eq!(half.until_told_at(5_000), REST);
     }
 
     #[test]

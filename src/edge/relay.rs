@@ -97,7 +97,11 @@ async fn callback(
     // Whoever is told to come again does: the relay is full, or on its way out.
     let busy = || Answer::own(503, r#"{"error":1}"#);
     let answer = match connection.core.relay.submit(post) {
-        Some(answered) => answered.await.unwrap_or_else(|_| busy()),
+        Some(answered) => tokio::select! {
+            biased;
+            answer = answered => answer.unwrap_or_else(|_| busy()),
+            () = connection.core.leaving() => busy(),
+        },
         None => busy(),
     };
     connection.core.ops.metrics.saves.callback.record(begun.elapsed());

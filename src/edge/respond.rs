@@ -213,12 +213,16 @@ fn page(status: StatusCode, what: &str, cure: &str, exchange: &Rc<Exchange>) -> 
     own(status, "text/html; charset=utf-8", html, exchange)
 }
 
-/// What every answer gets at the end: its request id, and no body where only the head was asked for. Over HTTP/2 hyper
-/// would send one all the same, which a client takes for a broken stream (RFC 9113 8.1.1).
+/// What every answer gets at the end: its request id, the word that it is the last of its connection, and no body where only
+/// the head was asked for. Over HTTP/2 hyper would send one all the same, which a client takes for a broken stream (RFC 9113
+/// 8.1.1).
 pub fn finish(mut response: Response<Reply>, exchange: &Exchange, head_only: bool) -> Response<Reply> {
     exchange.answered(response.status().as_u16());
     if head_only && let Some(length) = response.body_mut().withhold() {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 pub mod objections;
 pub mod saves;
+pub mod systemd;
 
 /// Handed to every room that has something to tell.
 #[derive(Clone, Debug)]

@@ -15,6 +15,7 @@ use crate::config::{Change, Env, Files, Loaded};
 use crate::live::{Ask, Cause, Fixed, Live};
 use crate::ops::Ops;
 use crate::ops::log::Level;
+use crate::ops::systemd::Reloading;
 use crate::tls::Tickets;
 use decide::Decided;
 use watch::Watch;
@@ -82,6 +83,8 @@ pub async fn follow(
             },
             () = changed(&mut watch) => None,
         };
+        // Only what was asked for is a reload to systemd; it ends with this round, however that ends.
+        let _reloading = ask.as_ref().map(|_| Reloading::begin());
         let cause = ask.as_ref().map_or(Cause::File, |ask| ask.cause);
         let before = live.load();
         let (deciding, running) = (file.clone(), before.clone());

@@ -4,6 +4,7 @@ use crate::config;
 use crate::live::{Outcome, Snapshot, Verdict};
 use crate::ops::Ops;
 use crate::ops::log::Level;
+use crate::ops::systemd;
 use crate::rules::token::VerifyingKey;
 use crate::tls::Pair;
 
@@ -28,6 +29,7 @@ pub(super) fn ended(ops: &Ops, before: &Snapshot, now: &Snapshot, outcome: &Outc
     }
     metrics.upstream.keep(|server| now.upstream.servers.iter().any(|address| address.to_string() == server));
     certificates(ops, now, &outcome.stale_certificates);
+    systemd::status(&outcome.to_string());
     log(ops, outcome);
 }
 

@@ -45,6 +45,15 @@ impl Process {
     /// Starts one whose log nobody reads beyond the line that tells its ports, in front of another server than the stand-in
     /// where one is given.
     pub async fn with(setup: Setup, behind: Option<SocketAddr>) -> Self {
+        Self::adjusted(setup, behind, |_| {}).await
+    }
+
+    /// The same with something else in its environment.
+    pub async fn adjusted(
+        setup: Setup,
+        behind: Option<SocketAddr>,
+        adjust: impl FnOnce(&mut Command),
+    ) -> Self {
         let options = Options { secret: SECRET.into(), ..setup.server.clone() };
         let server = DocumentServer::start(options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -52,7 +61,9 @@ impl Process {
         let text = rig::toml(&setup, behind.unwrap_or(server.address()), folder.path());
         std::fs::write(folder.path().join("gateway.toml"), text).unwrap();
         let file = folder.path().join("gateway.toml");
-        let mut child = command(&["run", "--config", file.to_str().unwrap()]).spawn().unwrap();
+        let mut command = command(&["run", "--config", file.to_str().unwrap()]);
+        adjust(&mut command);
+        let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take();
         let mut lines = BufReader::with_capacity(1, child.stdout.take().unwrap());
         let (started, lines) =
@@ -188,7 +199,7 @@ impl Log {
 }
 
 /// The line that tells the ports.
-fn started(lines: &mut impl BufRead) -> Value {
+pub fn started(lines: &mut impl BufRead) -> Value {
     let mut line = String::new();
     loop {
         line.clear();
