@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
@@ -202,7 +203,8 @@ impl Drop for Unread {
 }
 
 fn linger(mut body: Incoming) {
-    if body.is_end_stream() {
+    // What a core still holds when it ends is dropped outside of its runtime, where nothing can be waited for.
+    if body.is_end_stream() || Handle::try_current().is_err() {
         return;
     }
     tokio::task::spawn_local(timeout(LINGER, async move { while let Some(Ok(_)) = body.frame().await {} }));

@@ -59,6 +59,26 @@ async fn a_log_that_nobody_reads_does_not_hold_up_the_end() {
     assert_eq!(gateway.ended().await, 0);
 }
 
+/// A core that ends drops what it still holds outside of its runtime. A request's unread body wanted to be drained there, and
+/// panicked: "there is no reactor running".
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_in_the_middle_of_a_request_panics_nowhere() {
+    let lines = vec![("server", "drain = \"0s\"\n".to_owned())];
+    let mut gateway = Process::start(Setup { lines, ..Setup::default() }).await;
+    gateway.server.fault("/web-apps", standin::Fault::Stall);
+    for protocol in PROTOCOLS {
+        let mut client = Client::new(gateway.https, protocol).await;
+        let (sender, body) = wire::pieces(Some(7));
+        let asked = client.send(wire::request(protocol, "GET", "/web-apps/x").body(body).unwrap());
+        tokio::spawn(async move { (asked.await.is_ok(), sender, client) });
+    }
+    let asked = gateway.server.wait_for_request(|seen| seen.path() == "/web-apps/x");
+    soon("a request at the server", asked).await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().await, 0);
+    assert_eq!(gateway.stderr(), "");
+}
+
 /// A token and the two parts of it that nobody may see: what it says, and what makes it count.
 struct Marked {
     token: String,
