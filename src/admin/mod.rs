@@ -26,6 +26,7 @@ use crate::sockets;
 mod health;
 mod objections;
 mod reload;
+mod scrape;
 
 /// Scrapers and people: more than this at once is a mistake.
 const CONNECTIONS: usize = 64;
@@ -90,7 +91,7 @@ impl Admin {
         }
         match request.uri().path() {
             "/metrics" | "/api/metrics" => {
-                let mut response = text(StatusCode::OK, self.ops.metrics.render());
+                let mut response = text(StatusCode::OK, scrape::page(self));
                 let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
                 response.headers_mut().insert(CONTENT_TYPE, format);
                 response

@@ -44,8 +44,12 @@ fn failed(e: &dyn std::error::Error) -> ExitCode {
 
 fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
     let bound = Bound::with(&loaded.fixed, Inherited::from_env()?)?;
+    let to_the_journal = is_journal(&env);
     let file = reload::File::new(path.to_owned(), env, tickets.clone(), &loaded);
     let mut gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, stdout())?;
+    if to_the_journal {
+        gateway.ops.log.is_journal();
+    }
     for warning in &loaded.warnings {
         gateway.ops.log.event(Level::Warn, "configuration", &warning.to_string(), &[]);
     }
@@ -60,6 +64,15 @@ fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result
     systemd::stopping("leaves: requests finish, editors reconnect to the next process");
     gateway.stop();
     Ok(())
+}
+
+/// Whether stdout is what systemd connected to its journal. `JOURNAL_STREAM` alone does not say it: a unit, or a shell in it,
+/// may have sent stdout elsewhere (systemd.exec(5)).
+fn is_journal(env: &Env) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(stream) = env.get("JOURNAL_STREAM") else { return false };
+    std::fs::metadata("/proc/self/fd/1")
+        .is_ok_and(|out| stream.to_str() == Some(&format!("{}:{}", out.dev(), out.ino())))
 }
 
 fn say_where(gateway: &Gateway) {

@@ -27,7 +27,8 @@ use super::exchange::Exchange;
 use super::listener::{Arrival, Counted, Door, canonical};
 use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
-use super::{handler, redirect};
+use super::{handler, handshake, redirect};
+use crate::ops::tls::HandshakeFault;
 use crate::upstream::Wire;
 
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
@@ -142,11 +143,13 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Cou
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
-    let Ok(Ok(stream)) = timeout(core.deadlines.handshake, acceptor.accept(Wire(stream))).await else {
-        core.ops.metrics.handshakes_failed.increment(1);
-        return;
-    };
-    core.ops.metrics.handshakes.increment(1);
+    let handshake = timeout(core.deadlines.handshake, acceptor.accept(Wire(stream))).await;
+    let stream =
+        match handshake.map_err(|_| HandshakeFault::Late).and_then(|done| done.map_err(handshake::fault)) {
+            Ok(stream) => stream,
+            Err(fault) => return core.ops.metrics.tls.failed(fault),
+        };
+    core.ops.metrics.tls.succeeded();
     let (_, session) = stream.get_ref();
     let http2 = session.alpn_protocol() == Some(b"h2");
     let pulse = Arc::new(Pulse::new(!http2, core.deadlines));

@@ -1,6 +1,7 @@
 //! What one core has for itself: its connections to the Document Servers, its scratch buffer, its request numbers.
 
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,7 @@ pub struct Core {
     pub departures: Rc<Departures>,
     prefix: u32,
     number: Cell<u32>,
+    seed: RandomState,
 }
 
 impl Core {
@@ -117,6 +119,7 @@ impl Core {
             departures: Rc::default(),
             prefix,
             number: Cell::new(0),
+            seed: RandomState::new(),
         })
     }
 
@@ -124,6 +127,12 @@ impl Core {
     pub fn next_id(&self) -> RequestId {
         self.number.set(self.number.get().wrapping_add(1));
         RequestId::new(self.prefix, self.number.get())
+    }
+
+    /// A number that nobody else has: ids of traces that begin here.
+    pub fn random(&self, of: &RequestId) -> u128 {
+        let [high, low] = [0, 1].map(|half: u8| u128::from(self.seed.hash_one((of.as_str(), half))));
+        high << 64 | low
     }
 
     /// Serves connections until the last of them has ended after [`Stage::Closing`].

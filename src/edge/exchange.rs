@@ -6,15 +6,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hyper::header::{HeaderValue, USER_AGENT};
+use hyper::header::{HeaderMap, HeaderValue, REFERER, USER_AGENT};
 use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
 use crate::ops::log::{Access, Text};
+use crate::ops::metrics::UpstreamFault;
 use crate::ops::objections::Example;
+use crate::ops::requests::Done;
+use crate::ops::sockets::Close;
 use crate::rules::objection::{Decider, Objection};
+use crate::rules::policy::Refusal;
 use crate::rules::route::Route;
+use crate::rules::trace::{self, Trace};
 use crate::upstream::Server;
 
 /// Status in the log when the client left before there was an answer (nginx' convention).
@@ -24,8 +29,10 @@ const CLIENT_LEFT: u16 = 499;
 pub struct Exchange {
     connection: Rc<Connection>,
     begun: Instant,
-    /// Request id, also in the answer's `X-Request-Id`.
-    pub id: RequestId,
+    id: RequestId,
+    /// What a trusted proxy calls it.
+    outer_id: Option<HeaderValue>,
+    trace: Trace,
     method: Method,
     version: Version,
     head: RefCell<Head>,
@@ -35,12 +42,15 @@ pub struct Exchange {
     refusal: Cell<Option<&'static str>>,
     objection: Cell<Option<&'static str>>,
     why: OnceCell<String>,
+    close: Cell<Option<Close>>,
+    user: OnceCell<Box<str>>,
     bytes_in: Cell<u64>,
     bytes_out: Cell<u64>,
     asked: RefCell<Option<(Arc<Server>, Duration, u32)>>,
     waiting: Cell<Waiting>,
     aborted: Cell<bool>,
     memory: Cell<bool>,
+    socket: Cell<bool>,
 }
 
 /// What the log says of a head.
@@ -48,6 +58,7 @@ struct Head {
     uri: Uri,
     host: Option<HeaderValue>,
     agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
 }
 
 /// What the answer's body waits for, and since when.
@@ -81,19 +92,25 @@ impl RequestId {
 }
 
 impl Exchange {
-    /// A head has been read.
-    pub fn begin(connection: &Rc<Connection>, parts: &Parts) -> Rc<Self> {
+    /// A head has been read. `trusted`: it came from a proxy whose word counts.
+    pub fn begin(connection: &Rc<Connection>, parts: &Parts, trusted: bool) -> Rc<Self> {
         connection.pulse.begin();
+        connection.core.ops.metrics.requests.begun();
+        let headers = &parts.headers;
+        let id = connection.core.next_id();
         let exchange = Rc::new(Self {
             connection: connection.clone(),
             begun: Instant::now(),
-            id: connection.core.next_id(),
+            trace: Trace::read(headers).unwrap_or_else(|| Trace::begin(connection.core.random(&id))),
+            outer_id: if trusted { trace::outer_id(headers) } else { None },
+            id,
             method: parts.method.clone(),
             version: parts.version,
             head: RefCell::new(Head {
                 uri: parts.uri.clone(),
-                host: parts.headers.get(hyper::header::HOST).cloned(),
-                agent: parts.headers.get(USER_AGENT).cloned(),
+                host: headers.get(hyper::header::HOST).cloned(),
+                agent: headers.get(USER_AGENT).cloned(),
+                referer: headers.get(REFERER).cloned(),
             }),
             client: Cell::new(connection.peer),
             route: Cell::new(Route::Unknown),
@@ -101,15 +118,36 @@ impl Exchange {
             refusal: Cell::new(None),
             objection: Cell::new(None),
             why: OnceCell::new(),
+            close: Cell::new(None),
+            user: OnceCell::new(),
             bytes_in: Cell::new(0),
             bytes_out: Cell::new(0),
             asked: RefCell::new(None),
             waiting: Cell::new(Waiting::No),
             aborted: Cell::new(false),
             memory: Cell::new(false),
+            socket: Cell::new(false),
         });
         connection.watch(&exchange);
         exchange
+    }
+
+    /// Its name in the log, in the answer, and towards the Document Server.
+    pub fn id(&self) -> &str {
+        text(self.outer_id.as_ref()).unwrap_or(self.id.as_str())
+    }
+
+    /// The same as a field of a head.
+    pub fn id_value(&self) -> Option<HeaderValue> {
+        self.outer_id.clone().or_else(|| HeaderValue::from_str(self.id.as_str()).ok())
+    }
+
+    /// Has whoever gets the request next know its trace and its name.
+    pub fn mark(&self, headers: &mut HeaderMap) {
+        self.trace.write(headers, self.id.as_str());
+        if let Some(id) = self.id_value() {
+            headers.insert(trace::X_REQUEST_ID, id);
+        }
     }
 
     /// Who is behind a trusted proxy.
@@ -127,11 +165,11 @@ impl Exchange {
         self.status.set(status);
     }
 
-    /// It was refused, and why in the operator's words.
-    pub fn refused(&self, reason: &'static str, why: String) {
-        self.refusal.set(Some(reason));
-        self.because(why);
-        self.connection.core.ops.metrics.refusal(reason);
+    /// It was refused.
+    pub fn refused(&self, refusal: Refusal) {
+        self.refusal.set(Some(refusal.reason()));
+        self.because(refusal.to_string());
+        self.connection.core.ops.metrics.refusals.count(refusal.reason(), refusal.carrier());
     }
 
     /// A token has held, signed with this secret.
@@ -147,7 +185,7 @@ impl Exchange {
         self.because(objection.to_string());
         self.connection.core.ops.objected(Example {
             at: SystemTime::now(),
-            id: self.id.as_str().to_owned(),
+            id: self.id().to_owned(),
             route: self.route.get().name(),
             class: Some(objection.class.name()),
             reason: objection.reason(),
@@ -164,7 +202,14 @@ impl Exchange {
 
     /// A Document Server was asked.
     pub fn asked(&self, server: &Arc<Server>, tries: u32) {
-        *self.asked.borrow_mut() = Some((server.clone(), self.begun.elapsed(), tries));
+        let time = self.begun.elapsed();
+        server.took(time);
+        *self.asked.borrow_mut() = Some((server.clone(), time, tries));
+    }
+
+    /// A Document Server gave no answer.
+    pub fn upstream_failed(&self, fault: UpstreamFault) {
+        self.connection.core.ops.metrics.upstream_failed(fault);
     }
 
     /// It was answered from memory.
@@ -192,11 +237,28 @@ impl Exchange {
     /// on to hyper's whole read buffer, 8 KB for as long as the socket lives.
     pub fn is_socket(&self) {
         self.connection.counted.is_socket();
+        if !self.socket.replace(true) {
+            self.connection.core.ops.metrics.requests.left();
+        }
         let mut head = self.head.borrow_mut();
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
         let uri = head.uri.path().parse().unwrap_or_default();
-        let (host, agent) = (head.host.as_ref().and_then(copy), head.agent.as_ref().and_then(copy));
-        *head = Head { uri, host, agent };
+        let [host, agent, referer] =
+            [&head.host, &head.agent, &head.referer].map(|value| value.as_ref().and_then(copy));
+        *head = Head { uri, host, agent, referer };
+    }
+
+    /// Whose editor socket it is.
+    pub fn is_of(&self, user: Option<Box<str>>) {
+        if let Some(user) = user {
+            self.user.set(user).ok();
+        }
+    }
+
+    /// Its editor socket has ended.
+    pub fn closed(&self, close: Close) {
+        self.close.set(Some(close));
+        self.connection.core.ops.metrics.socket.closed(close);
     }
 
     /// What an editor socket carried.
@@ -253,17 +315,30 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let core = &self.connection.core;
         self.connection.pulse.end();
-        core.ops.metrics.request(self.route.get(), self.status.get());
         if self.memory.get() {
             core.ops.metrics.assets.served.increment(self.bytes_out.get());
         }
+        let took = self.begun.elapsed();
+        let requests = &core.ops.metrics.requests;
+        if !self.socket.get() {
+            requests.left();
+        }
+        requests.done(&Done {
+            route: self.route.get(),
+            status: self.status.get(),
+            took,
+            bytes_in: self.bytes_in.get(),
+            bytes_out: self.bytes_out.get(),
+            socket: self.socket.get(),
+        });
         let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
         let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
         let head = self.head.borrow();
         core.ops.log.access(&Access {
-            id: self.id.as_str(),
+            id: self.id(),
+            trace: self.trace.id(),
             remote: proxied.as_deref().unwrap_or(&self.connection.remote),
             method: self.method.as_str(),
             host: text(head.host.as_ref()).or(head.uri.host()).map(Text),
@@ -275,7 +350,7 @@ impl Drop for Exchange {
             why: self.why.get().map(|why| Text(why)),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
-            ms: milliseconds(self.begun.elapsed()),
+            ms: milliseconds(took),
             upstream_ms: asked.as_ref().map(|(_, time, _)| milliseconds(*time)),
             upstream: server,
             tries: asked.as_ref().map_or(1, |(.., tries)| *tries),
@@ -286,10 +361,21 @@ impl Drop for Exchange {
             },
             tls: self.connection.tls,
             agent: text(head.agent.as_ref()).map(Text),
+            referer: text(head.referer.as_ref()).and_then(origin).map(Text),
+            close: self.close.get().map(Close::name),
+            user: self.user.get().map(|user| Text(user)),
             aborted: self.aborted.get(),
             memory: self.memory.get(),
         });
     }
+}
+
+/// Of an address, what names the application: paths and queries are people's business, and carry tokens.
+fn origin(address: &str) -> Option<&str> {
+    let (scheme, rest) = address.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let plain = matches!(scheme, "http" | "https") && !host.contains('@');
+    plain.then(|| &address[..scheme.len() + "://".len() + host.len()])
 }
 
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
@@ -299,6 +385,20 @@ fn text(value: Option<&HeaderValue>) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_referer_the_origin_is_told() {
+        for (address, told) in [
+            ("https://rapidpm.uk/projects/7?token=x#y", Some("https://rapidpm.uk")),
+            ("http://127.0.0.1:8080?x", Some("http://127.0.0.1:8080")),
+            ("https://ann:secret@rapidpm.uk/", None),
+            ("android-app://x/", None),
+            ("a secret", None),
+            ("", None),
+        ] {
+            assert_eq!(origin(address), told, "{address}");
+        }
+    }
 
     #[test]
     fn ids_are_hexadecimal_and_distinct() {

@@ -53,10 +53,12 @@ const LONG: Duration = Duration::from_secs(11 * 60);
 pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> Response<Reply> {
     let (parts, body) = request.into_parts();
     let parts = Box::new(parts); // handed on through several futures, each of which would hold it whole
-    let exchange = Exchange::begin(&connection, &parts);
+    let running = connection.core.live.load();
+    let proxies = &running.settings.site.trusted_proxies;
+    let trusted = proxies.iter().any(|network| network.contains(&connection.peer));
+    let exchange = Exchange::begin(&connection, &parts, trusted);
     let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers);
     let head_only = parts.method == Method::HEAD;
-    let running = connection.core.live.load();
     let answered = answer(&connection, &running, &exchange, &mut asked, parts, body).await;
     let response = answered.unwrap_or_else(|trouble| respond::trouble(trouble, &asked, &exchange));
     respond::finish(response, &exchange, head_only)
@@ -74,6 +76,7 @@ async fn answer(
     if has_too_many_fields(&parts.headers) {
         return Err(Refusal::HeadTooLarge.into());
     }
+    exchange.mark(&mut parts.headers);
     let authority = strict::check(&parts.method, parts.version, &parts.uri, &parts.headers);
     let authority = authority.map_err(Refusal::Strict)?;
     let uri = parts.uri.clone();

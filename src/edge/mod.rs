@@ -7,6 +7,7 @@ mod core;
 mod cork;
 mod exchange;
 mod handler;
+mod handshake;
 mod inherited;
 mod listener;
 mod own;

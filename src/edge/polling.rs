@@ -135,7 +135,7 @@ impl Asker<'_> {
             Ok(judged) => judged,
             Err(told) => {
                 let (refusal, packet) = *told;
-                self.exchange.refused(refusal.reason(), refusal.to_string());
+                self.exchange.refused(refusal);
                 using.refuse(packet);
                 return Ok(self.text("text/html", "ok"));
             }
@@ -143,7 +143,7 @@ impl Asker<'_> {
         let core = &self.connection.core;
         let locks = |key: &str| socket::lock(core, key);
         if let Err(refusal) = sockets::wait(&pass, &locks, core.deadlines.hold, &core.ops).await {
-            self.exchange.refused(refusal.reason(), refusal.to_string());
+            self.exchange.refused(refusal);
             using.refuse(sockets::refusal_packet(refusal));
             return Ok(self.text("text/html", "ok"));
         }
@@ -192,7 +192,7 @@ impl Asker<'_> {
             knock: &self.knock,
             shardkey: socket::shardkey(self.way.uri),
             address: Client::of(self.connection.peer, &parts.headers, proxies).address(),
-            id: self.exchange.id.as_str(),
+            id: self.exchange.id(),
         };
         let locks = |key: &str| socket::lock(core, key);
         let law = socket::law(core, self.way.running, &locks);

@@ -33,6 +33,7 @@ const CHALLENGES: &str = "/.well-known/acme-challenge/";
 pub async fn serve(core: Rc<Core>, stream: TcpStream) {
     let service = service_fn(|request| {
         let core = core.clone();
+        core.ops.metrics.redirects.increment(1);
         async move { Ok::<_, Infallible>(answer(&core.live.load().settings.site, &request).await) }
     });
     let served = http1::Builder::new()

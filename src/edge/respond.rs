@@ -10,15 +10,15 @@ use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Reply;
 use super::exchange::Exchange;
+use crate::ops::metrics::UpstreamFault;
 use crate::rules::policy::Refusal;
 use crate::rules::socket::SocketFault;
 use crate::rules::table::RefusalShape;
+use crate::rules::trace::X_REQUEST_ID;
 use crate::upstream::{BodyFault, Fault};
 
 /// Names the reason of a refusal; the README explains each.
 const GATEWAY_REFUSAL: HeaderName = HeaderName::from_static("gateway-refusal");
-/// Names the request in the log.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why a request was not answered by a Document Server. Branching on it happens here and nowhere else.
 #[derive(Debug)]
@@ -107,6 +107,7 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
             exchange,
         ),
         Trouble::Unfit(why) => {
+            exchange.upstream_failed(UpstreamFault::Broken);
             exchange.because(why.to_owned());
             explained(
                 StatusCode::BAD_GATEWAY,
@@ -118,16 +119,24 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
         }
         Trouble::Upstream(fault) => {
             exchange.because(fault.to_string());
-            let (status, what) = match fault {
+            let (kind, status, what) = match fault {
                 Fault::Unreachable(_) => (
+                    UpstreamFault::Unreachable,
                     StatusCode::SERVICE_UNAVAILABLE,
                     "The document server is restarting or cannot be reached.",
                 ),
-                Fault::Broken(_) | Fault::Body(_) => {
-                    (StatusCode::BAD_GATEWAY, "The document server closed the connection before it answered.")
-                }
-                Fault::Silent => (StatusCode::GATEWAY_TIMEOUT, "The document server did not answer in time."),
+                Fault::Broken(_) | Fault::Body(_) => (
+                    UpstreamFault::Broken,
+                    StatusCode::BAD_GATEWAY,
+                    "The document server closed the connection before it answered.",
+                ),
+                Fault::Silent => (
+                    UpstreamFault::Silent,
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "The document server did not answer in time.",
+                ),
             };
+            exchange.upstream_failed(kind);
             let cure =
                 "Nothing is lost: editors that are open reconnect by themselves. Try again in a few seconds.";
             let mut response = explained(status, what, cure, asked, exchange);
@@ -139,7 +148,7 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
 }
 
 fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response<Reply> {
-    exchange.refused(refusal.reason(), refusal.to_string());
+    exchange.refused(refusal);
     let answer = refusal.answer(asked.shape, asked.accept.as_ref().and_then(|accept| accept.to_str().ok()));
     let mut response = if asked.html() && answer.content_type == "application/problem+json" {
         page(
@@ -178,7 +187,7 @@ fn explained(
         "title": status.canonical_reason().unwrap_or("Error"),
         "status": status.as_u16(),
         "detail": format!("{what} {cure}"),
-        "instance": exchange.id.as_str(),
+        "instance": exchange.id(),
     });
     own(status, "application/problem+json", problem.to_string(), exchange)
 }
@@ -208,7 +217,7 @@ fn page(status: StatusCode, what: &str, cure: &str, exchange: &Rc<Exchange>) -> 
          max-width:36rem;margin:15vh auto;padding:0 1rem}}small{{opacity:.7}}</style>\
          <h1>{title}</h1><p>{what}</p><p>{cure}</p><p><small>{} · request {}</small></p></html>",
         status.as_u16(),
-        exchange.id.as_str(),
+        exchange.id(),
     );
     own(status, "text/html; charset=utf-8", html, exchange)
 }
@@ -224,8 +233,8 @@ pub fn finish(mut response: Response<Reply>, exchange: &Exchange, head_only: boo
     if exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Ok(id) = HeaderValue::from_str(exchange.id.as_str()) {
-        response.headers_mut().insert(REQUEST_ID, id);
+    if let Some(id) = exchange.id_value() {
+        response.headers_mut().insert(X_REQUEST_ID, id);
     }
     response
 }

@@ -80,7 +80,7 @@ fn check_origin(
     if running.rules.mode == Mode::Enforce {
         return Err(Refusal::Socket(fault));
     }
-    let (why, id) = (fault.to_string(), exchange.id.as_str());
+    let (why, id) = (fault.to_string(), exchange.id());
     connection.core.ops.objected(Example {
         at: SystemTime::now(),
         id: id.to_owned(),

@@ -19,6 +19,7 @@ use super::respond::Trouble;
 use super::socket;
 use super::stream::ClientStream;
 use crate::live::Running;
+use crate::ops::sockets::Close;
 use crate::rules::follower::Follower;
 use crate::rules::headers::{self, Hop};
 use crate::rules::policy::{Knock, Refusal};
@@ -69,6 +70,7 @@ pub fn gate(
         let scratch = core.scratch.clone();
         drop(core);
         let (carried, end) = sockets::splice(client, server, start, scratch, until).await;
+        exchange.is_of(session.user());
         drop(session);
         tell(&exchange, carried, &end);
         drop(open);
@@ -89,7 +91,7 @@ async fn at_the_gate(
     client.is_socket();
     let server = call.server.clone();
     let Knocked { knock, shardkey, address } = knocked;
-    let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id.as_str() };
+    let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id() };
     let locks = |key: &str| socket::lock(&core, key);
     let law = socket::law(&core, &running, &locks);
     let passed = tokio::select! {
@@ -101,29 +103,49 @@ async fn at_the_gate(
             exchange.asked(&server, through.tries);
             return Some((client, through));
         }
-        Err(Turned::Refused(refusal)) => exchange.refused(refusal.reason(), refusal.to_string()),
+        Err(Turned::Refused(refusal)) => {
+            exchange.closed(Close::Refused);
+            exchange.refused(refusal);
+        }
         Err(Turned::Unreachable(why)) => {
+            exchange.closed(Close::Unreachable);
             exchange.asked(&server, 1);
             exchange.because(why);
         }
-        Err(Turned::Gone) => exchange.because("the client left before its first packet was judged".into()),
-        Err(Turned::Leaving) => sockets::leave(&mut client).await,
+        Err(Turned::Gone) => {
+            exchange.closed(Close::Gone);
+            exchange.because("the client left before its first packet was judged".into());
+        }
+        Err(Turned::Leaving) => {
+            exchange.closed(Close::Left);
+            sockets::leave(&mut client).await;
+        }
     }
     None
 }
 
 fn tell(exchange: &Exchange, carried: Carried, end: &End) {
     exchange.carried(carried.up, carried.down);
-    match end {
-        End::Closed => {}
-        End::Failed(error) => exchange.because(format!("the connection failed: {error}")),
-        End::Idle => exchange.because("nothing moved for too long".into()),
-        End::Left => exchange.because("the gateway left".into()),
-        End::Again => {
-            let refusal = Refusal::Socket(SocketFault::Again);
-            exchange.refused(refusal.reason(), refusal.to_string());
+    let close = match end {
+        End::Closed => Close::Closed,
+        End::Failed(error) => {
+            exchange.because(format!("the connection failed: {error}"));
+            Close::Failed
         }
-    }
+        End::Idle => {
+            exchange.because("nothing moved for too long".into());
+            Close::Idle
+        }
+        End::Left => {
+            exchange.because("the gateway left".into());
+            Close::Left
+        }
+        End::Again => {
+            exchange.refused(Refusal::Socket(SocketFault::Again));
+            Close::Refused
+        }
+    };
+    exchange.closed(close);
 }
 
 /// Answers a session's change from polling with the Document Server's own answer, and carries bytes both ways from then on.

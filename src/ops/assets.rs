@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::metrics::{METADATA, key};
+use super::maker::{METADATA, key};
 
 /// Handles of the asset cache.
 pub struct AssetMetrics {

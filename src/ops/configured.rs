@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use metrics::{Counter, Gauge, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::metrics::{METADATA, key};
+use super::maker::{METADATA, key};
 
 /// Which secret signed a token: at most one present and eight previous ones are configured (config/build/jwt.rs).
 pub(super) const SECRETS: [&str; 9] = [
@@ -38,8 +38,6 @@ pub struct ConfigMetrics {
     pub expiry: Labelled,
     /// Whether a certificate's files are no good as they are on disk, so that the last good pair is served.
     pub stale: Labelled,
-    /// Whether each Document Server says that it is well.
-    pub upstream: Labelled,
     last_used: LastUsed,
 }
 
@@ -56,20 +54,9 @@ impl Labelled {
         Self { name, help, label, series: Mutex::default() }
     }
 
-    /// One series.
-    pub fn set(&self, label: &str, value: f64) {
-        self.series.lock().unwrap_or_else(PoisonError::into_inner).insert(label.to_owned(), value);
-    }
-
     /// These series and no others.
     pub fn set_all(&self, series: impl IntoIterator<Item = (String, f64)>) {
         *self.series.lock().unwrap_or_else(PoisonError::into_inner) = series.into_iter().collect();
-    }
-
-    /// Drops the series of everything that is configured no more.
-    pub fn keep(&self, is_configured: impl Fn(&str) -> bool) {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        series.retain(|label, _| is_configured(label));
     }
 
     fn render(&self, into: &mut String) {
@@ -150,11 +137,6 @@ impl ConfigMetrics {
                 "certificate",
                 "Whether a certificate's changed files cannot be used: the last good pair is served.",
             ),
-            upstream: Labelled::new(
-                "gateway_upstream_up",
-                "server",
-                "Whether a Document Server's /healthcheck says true.",
-            ),
             last_used: LastUsed::default(),
         }
     }
@@ -191,7 +173,7 @@ impl ConfigMetrics {
 
     /// Adds the series of the configuration to what Prometheus reads.
     pub(super) fn render(&self, into: &mut String) {
-        for labelled in [&self.pending, &self.expiry, &self.stale, &self.upstream] {
+        for labelled in [&self.pending, &self.expiry, &self.stale] {
             labelled.render(into);
         }
         let name = "gateway_token_last_used_timestamp_seconds";
@@ -212,7 +194,7 @@ fn seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::saves::recorder;
+    use super::super::maker::recorder;
     use super::*;
 
     fn rendered(metrics: &ConfigMetrics) -> String {
@@ -224,20 +206,16 @@ mod tests {
     #[test]
     fn series_come_and_go_with_the_configuration() {
         let metrics = ConfigMetrics::new(&recorder());
-        metrics.upstream.set("a:80", 1.0);
-        metrics.upstream.set("b:80", 0.0);
         metrics.expiry.set_all([("a \"quoted\" \\ name".to_owned(), 1_800_000_000.0)]);
+        metrics.stale.set_all([("b".to_owned(), 0.0), ("a".to_owned(), 1.0)]);
         let text = rendered(&metrics);
-        let expected = "# HELP gateway_upstream_up Whether a Document Server's /healthcheck says true.\n\
-                        # TYPE gateway_upstream_up gauge\n\
-                        gateway_upstream_up{server=\"a:80\"} 1\ngateway_upstream_up{server=\"b:80\"} 0\n\n";
+        let expected = "# TYPE gateway_certificate_stale gauge\n\
+                        gateway_certificate_stale{certificate=\"a\"} 1\ngateway_certificate_stale{certificate=\"b\"} 0\n\n";
         assert!(text.contains(expected), "{text}");
         let quoted = "{certificate=\"a \\\"quoted\\\" \\\\ name\"} 1800000000\n";
         assert!(text.contains(quoted), "{text}");
-        metrics.upstream.keep(|server| server == "a:80");
-        assert!(!rendered(&metrics).contains("b:80"));
-        metrics.upstream.keep(|_| false);
-        assert!(!rendered(&metrics).contains("gateway_upstream_up"));
+        metrics.stale.set_all([]);
+        assert!(!rendered(&metrics).contains("gateway_certificate_stale"));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -67,6 +67,16 @@ impl Level {
             Self::Debug => "debug",
         }
     }
+
+    /// syslog's priority at the beginning of a line, which journald takes away and keeps (sd-daemon(3)).
+    fn priority(self) -> &'static [u8] {
+        match self {
+            Self::Error => b"<3>",
+            Self::Warn => b"<4>",
+            Self::Info => b"<6>",
+            Self::Debug => b"<7>",
+        }
+    }
 }
 
 /// One request as the log tells it. Text of the client is cut to a length and escaped; queries are never in it,
@@ -75,6 +85,8 @@ impl Level {
 pub struct Access<'a> {
     /// Request id, also in the answer's `X-Request-Id`.
     pub id: &'a str,
+    /// The trace it belongs to (W3C Trace Context).
+    pub trace: &'a str,
     /// The client's address.
     pub remote: &'a str,
     /// Method.
@@ -120,6 +132,15 @@ pub struct Access<'a> {
     /// The client's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Text<'a>>,
+    /// The origin of the page that asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub referer: Option<Text<'a>>,
+    /// How an editor socket ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close: Option<&'a str>,
+    /// Whose editor socket it was: the id that the token names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Text<'a>>,
     /// Whether the answer was cut short.
     #[serde(skip_serializing_if = "is_false")]
     pub aborted: bool,
@@ -190,6 +211,8 @@ struct Queue {
     dropped: AtomicU64,
     format: AtomicU8,
     level: AtomicU8,
+    /// Whether whoever reads takes priorities off the lines.
+    journal: AtomicBool,
 }
 
 #[derive(Default)]
@@ -232,6 +255,7 @@ impl Log {
             dropped: AtomicU64::new(0),
             format: AtomicU8::new(settings.format as u8),
             level: AtomicU8::new(settings.level as u8),
+            journal: AtomicBool::new(false),
         }));
         let queue = log.0.clone();
         let (ending, ended) = std::sync::mpsc::channel();
@@ -246,6 +270,11 @@ impl Log {
     pub fn apply(&self, settings: Settings) {
         self.0.format.store(settings.format as u8, Ordering::Relaxed);
         self.0.level.store(settings.level as u8, Ordering::Relaxed);
+    }
+
+    /// The reader is systemd's journal: lines begin with their priority from now on.
+    pub fn is_journal(&self) {
+        self.0.journal.store(true, Ordering::Relaxed);
     }
 
     /// Lines dropped because nobody took them.
@@ -264,7 +293,7 @@ impl Log {
             return;
         }
         let now = humantime::format_rfc3339_millis(SystemTime::now());
-        self.append(|line| {
+        self.append(Level::Info, |line| {
             if self.text() {
                 write_text_access(line, &now, access)
             } else {
@@ -284,7 +313,7 @@ impl Log {
             return;
         }
         let now = humantime::format_rfc3339_millis(SystemTime::now());
-        self.append(|line| {
+        self.append(level, |line| {
             if self.text() {
                 write!(line, "{now} {:5} {message}", level.name().to_uppercase())?;
                 for (name, value) in facts {
@@ -312,13 +341,16 @@ impl Log {
 
     /// Formats under the lock, straight into the queue: no buffer of its own, no copy. A line that fails half-way is
     /// taken back.
-    fn append(&self, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
+    fn append(&self, level: Level, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
         let mut pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let (was_empty, start) = (pending.lines.is_empty(), pending.lines.len());
         if start >= QUEUE_BYTES {
             drop(pending);
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
+        }
+        if self.0.journal.load(Ordering::Relaxed) {
+            pending.lines.extend_from_slice(level.priority());
         }
         match write(&mut pending.lines) {
             Ok(()) => pending.lines.push(b'\n'),
@@ -359,6 +391,12 @@ fn write_text_access(
     if let Some(why) = access.why {
         write!(line, " why={:?}", why.to_string())?;
     }
+    if let Some(close) = access.close {
+        write!(line, " close={close}")?;
+    }
+    if let Some(user) = access.user {
+        write!(line, " user={:?}", user.to_string())?;
+    }
     Ok(())
 }
 
@@ -386,6 +424,9 @@ impl Queue {
             if dropped > told {
                 let now = humantime::format_rfc3339_millis(SystemTime::now());
                 let lost = dropped - told;
+                if self.journal.load(Ordering::Relaxed) {
+                    batch.extend_from_slice(Level::Warn.priority());
+                }
                 writeln!(
                     batch,
                     "{{\"ts\":\"{now}\",\"level\":\"warn\",\"event\":\"log_dropped\",\"message\":\"log lines were lost because the reader of the log was too slow\",\"lines\":{lost}}}"
@@ -430,6 +471,7 @@ mod tests {
     fn access<'a>(path: &'a str, agent: &'a str) -> Access<'a> {
         Access {
             id: "1",
+            trace: "0af7651916cd43dd8448eb211c80319c",
             remote: "127.0.0.1",
             method: "GET",
             host: Some(Text("onlyoffice.rapidpm.uk")),
@@ -448,6 +490,9 @@ mod tests {
             http: "2",
             tls: Some("1.3"),
             agent: Some(Text(agent)),
+            referer: None,
+            close: None,
+            user: None,
             aborted: false,
             memory: false,
         }
@@ -480,6 +525,20 @@ mod tests {
             assert_eq!(Text(&text).to_string(), expected);
             assert_eq!(serde_json::to_value(Text(&text)).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn the_journal_gets_priorities() {
+        let settings = Settings { format: Format::Json, level: Level::Debug };
+        let log = written(settings, |log| {
+            log.is_journal();
+            for level in [Level::Error, Level::Warn, Level::Info, Level::Debug] {
+                log.event(level, "x", "y", &[]);
+            }
+            log.access(&access("/", "x"));
+        });
+        let starts: Vec<_> = log.lines().map(|line| line.split('{').next().unwrap()).collect();
+        assert_eq!(starts, ["<3>", "<4>", "<6>", "<7>", "<6>"]);
     }
 
     #[test]

@@ -1,26 +1,41 @@
 //! Numbers: every series is made once, at the start, with 0; rooms hold handles, and no label comes from a request.
+//!
+//! What happened is counted by handles. What *is* (connections to a server, saves that wait, certificates) is read from its
+//! owner when somebody asks: [`super::page`], `admin/scrape`. Nothing is installed globally: two gateways in one test do not
+//! count together.
 
 use std::fmt;
 
-use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
-use metrics_exporter_prometheus::PrometheusHandle;
+use metrics::{Counter, Gauge, Histogram, Label};
+use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
 use super::assets::AssetMetrics;
 use super::configured::{ConfigMetrics, SECRETS};
-use super::saves::{SaveMetrics, recorder};
+use super::maker::{Maker, recorder};
+use super::refusals::Refusals;
+use super::requests::RequestMetrics;
+use super::saves::SaveMetrics;
+use super::sockets::SocketMetrics;
+use super::tls::TlsMetrics;
 use crate::rules::objection::Ground;
-use crate::rules::refusal::REASONS;
-use crate::rules::route::Route;
 
 /// Handles of every series.
 pub struct Metrics {
+    recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    requests: Vec<[Counter; CLASSES.len()]>,
-    refusals: Vec<(&'static str, Counter)>,
     objections: Vec<(&'static str, Counter)>,
     tokens: [Counter; SECRETS.len()],
+    upstream_faults: [Counter; UpstreamFault::ALL.len()],
     /// The configuration, and what is configured.
     pub config: ConfigMetrics,
+    /// Requests.
+    pub requests: RequestMetrics,
+    /// Refusals.
+    pub refusals: Refusals,
+    /// TLS.
+    pub tls: TlsMetrics,
+    /// Editor sockets.
+    pub socket: SocketMetrics,
     /// Callbacks and saves.
     pub saves: SaveMetrics,
     /// The editor's files in memory.
@@ -37,12 +52,10 @@ pub struct Metrics {
     pub joins: Counter,
     /// Editors that left one.
     pub leaves: Counter,
-    /// Handshakes that succeeded.
-    pub handshakes: Counter,
-    /// Handshakes that failed or took too long.
-    pub handshakes_failed: Counter,
     /// Connections that hyper ended because what came was not HTTP it accepts.
     pub connection_errors: Counter,
+    /// Requests to the plain listener that were sent to https.
+    pub redirects: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -51,106 +64,77 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// First digits of status codes.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Why a Document Server gave no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum UpstreamFault {
+    /// It took no connection for as long as a request waits.
+    Unreachable,
+    /// It hung up before it answered, or answered in a way that cannot be passed on.
+    Broken,
+    /// It did not answer in time.
+    Silent,
+}
 
-pub(super) static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
+impl UpstreamFault {
+    const ALL: [Self; 3] = [Self::Unreachable, Self::Broken, Self::Silent];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::Silent => "silent",
+        }
+    }
+}
 
 impl Metrics {
-    /// Makes every series. Nothing is installed globally: two gateways in one test do not count together.
+    /// Makes every series.
     pub fn new() -> Self {
         let recorder = recorder();
-        let handle = recorder.handle();
-        let counter = |name: &'static str, help: &'static str, labels: &[(&'static str, &'static str)]| {
-            recorder.describe_counter(name.into(), None, help.into());
-            let counter = recorder.register_counter(&key(name, labels), &METADATA);
-            counter.absolute(0);
-            counter
-        };
-        let gauge = |name: &'static str, help: &'static str| {
-            recorder.describe_gauge(name.into(), None, help.into());
-            let gauge = recorder.register_gauge(&key(name, &[]), &METADATA);
-            gauge.set(0.0);
-            gauge
-        };
-        let requests = Route::all()
-            .map(|route| {
-                CLASSES.map(|code| {
-                    let labels = [("route", route.name()), ("code", code)];
-                    counter("gateway_requests_total", "Requests by route and class of status code.", &labels)
-                })
-            })
-            .collect();
-        let refusals = REASONS
-            .iter()
-            .map(|&reason| {
-                let labels = [("reason", reason)];
-                (reason, counter("gateway_refusals_total", "Requests refused, by Gateway-Refusal.", &labels))
-            })
-            .collect();
+        let make = Maker(&recorder);
         let of_sockets = ["origin_not_allowed", "origin_missing"];
         let objections = Ground::REASONS.into_iter().chain(of_sockets).map(|reason| {
-            let labels = [("reason", reason)];
-            (
-                reason,
-                counter(
-                    "gateway_would_refuse_total",
-                    "Requests that a watching rule spoke against.",
-                    &labels,
-                ),
-            )
+            let help = "Requests and sockets that a watching rule spoke against.";
+            (reason, make.counter("gateway_would_refuse_total", help, &[("reason", reason)]))
         });
         let tokens = SECRETS.map(|secret| {
-            let labels = [("secret", secret)];
-            counter("gateway_tokens_total", "Tokens that held, by the secret that signed them.", &labels)
+            let help = "Tokens that held, by the secret that signed them.";
+            make.counter("gateway_tokens_total", help, &[("secret", secret)])
         });
-        let saves = SaveMetrics::new(&recorder);
-        let assets = AssetMetrics::new(&recorder);
         let session = |event| {
             let help = "Editors that joined or left a document; who returns within 10 s has not left.";
-            counter("onlyoffice_session_events_total", help, &[("event", event)])
+            make.counter("onlyoffice_session_events_total", help, &[("event", event)])
         };
+        let fault = |fault: UpstreamFault| {
+            let help = "Requests that a Document Server gave no answer to.";
+            make.counter("gateway_upstream_failures_total", help, &[("kind", fault.name())])
+        };
+        let counter = |name, help| make.counter(name, help, &[]);
         Self {
             config: ConfigMetrics::new(&recorder),
-            saves,
-            assets,
-            requests,
-            refusals,
+            assets: AssetMetrics::new(&recorder),
+            saves: SaveMetrics::new(&recorder),
+            requests: RequestMetrics::new(&make),
+            refusals: Refusals::new(&make),
+            tls: TlsMetrics::new(&make),
+            socket: SocketMetrics::new(&make),
             objections: objections.collect(),
             tokens,
-            connections: gauge("gateway_connections", "Connections open now."),
-            connections_refused: counter("gateway_connections_refused_total", "Connections over a cap.", &[]),
-            sockets: gauge("gateway_sockets", "Editor sockets open now."),
-            active_sessions: gauge("onlyoffice_active_sessions", "Editors now in documents."),
+            upstream_faults: UpstreamFault::ALL.map(fault),
+            connections: make.gauge("gateway_connections", "Connections open now."),
+            connections_refused: counter("gateway_connections_refused_total", "Connections over a cap."),
+            sockets: make.gauge("gateway_sockets", "Editor sockets open now."),
+            active_sessions: make.gauge("onlyoffice_active_sessions", "Editors now in documents."),
             joins: session("join"),
             leaves: session("leave"),
-            handshakes: counter("gateway_tls_handshakes_total", "TLS handshakes that succeeded.", &[]),
-            handshakes_failed: counter(
-                "gateway_tls_handshakes_failed_total",
-                "TLS handshakes that did not.",
-                &[],
-            ),
             connection_errors: counter(
                 "gateway_connection_errors_total",
                 "Connections ended because what came was not acceptable HTTP (431, 414, 400).",
-                &[],
             ),
-            handle,
-        }
-    }
-
-    /// A request has been answered.
-    pub fn request(&self, route: Route, status: u16) {
-        let class = usize::from(status / 100).saturating_sub(1).min(CLASSES.len() - 1);
-        if let Some(counter) = self.requests.get(route as usize).and_then(|classes| classes.get(class)) {
-            counter.increment(1);
-        }
-    }
-
-    /// A request has been refused.
-    pub fn refusal(&self, reason: &'static str) {
-        if let Some((_, counter)) = self.refusals.iter().find(|(known, _)| *known == reason) {
-            counter.increment(1);
+            redirects: counter("gateway_redirects_total", "Requests to the plain listener."),
+            handle: recorder.handle(),
+            recorder,
         }
     }
 
@@ -169,9 +153,17 @@ impl Metrics {
         }
     }
 
-    /// What the probe saw of a server.
-    pub fn upstream_up(&self, server: &str, up: bool) {
-        self.config.upstream.set(server, f64::from(u8::from(up)));
+    /// A Document Server gave no answer.
+    pub fn upstream_failed(&self, fault: UpstreamFault) {
+        self.upstream_faults[fault as usize].increment(1);
+    }
+
+    /// How long a server takes. Made once for each server that is configured; the server keeps the handle.
+    pub fn upstream_latency(&self, server: &str) -> Histogram {
+        let help =
+            "From a request to the head of the Document Server's answer, waiting for a restart included.";
+        let labels = vec![Label::new("server", server.to_owned())];
+        Maker(&self.recorder).histogram("gateway_upstream_duration_seconds", help, labels)
     }
 
     /// Sorts samples of histograms in; called every few seconds.
@@ -179,7 +171,7 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
-    /// Everything, as Prometheus reads it.
+    /// What handles have counted, as Prometheus reads it.
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
         self.config.render(&mut text);
@@ -191,8 +183,4 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-pub(super) fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -> Key {
-    Key::from_parts(name, labels.iter().map(|(name, value)| Label::new(*name, *value)).collect::<Vec<_>>())
 }

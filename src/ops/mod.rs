@@ -5,10 +5,17 @@ use std::sync::Arc;
 mod assets;
 pub mod configured;
 pub mod log;
+mod maker;
 pub mod metrics;
 pub mod objections;
+pub mod page;
+pub mod process;
+pub mod refusals;
+pub mod requests;
 pub mod saves;
+pub mod sockets;
 pub mod systemd;
+pub mod tls;
 
 /// Handed to every room that has something to tell.
 #[derive(Clone, Debug)]

@@ -1,13 +1,9 @@
 //! Numbers of callbacks and saves: names, types and labels are what dashboards and alerts rely on.
 
 use metrics::{Counter, Gauge, Histogram, Recorder};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::metrics::{METADATA, key};
-
-/// Beyond the alert's 5 s: a quantile never lies above the largest bucket (parts.md C.2).
-const BUCKETS: [f64; 16] =
-    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0];
+use super::maker::{METADATA, key};
 
 /// Handles of callbacks and saves.
 pub struct SaveMetrics {
@@ -17,20 +13,10 @@ pub struct SaveMetrics {
     pub download: Histogram,
     /// A document has been written to the archive.
     pub upload: Histogram,
-    /// Documents whose final save is under way.
-    pub locks: Gauge,
     /// Sockets of editors that wait for the end of a lock.
     pub held: Gauge,
     /// Saves that waited for longer than they may keep new editors out.
     pub let_in: Counter,
-    /// Saves that are open.
-    pub open: Gauge,
-    /// Saves that wait for a person.
-    pub parked: Gauge,
-    /// How long the oldest save waits that was taken over, in seconds.
-    pub oldest: Gauge,
-    /// Bytes in the directory of saves.
-    pub bytes: Gauge,
     /// Saves that could not be kept and were passed through.
     pub not_kept: Counter,
     /// Files that Document Servers keep because nobody took them.
@@ -55,16 +41,6 @@ pub struct ArchiveMetrics {
     pub given_up: Counter,
     /// A try failed.
     pub failed: Counter,
-}
-
-/// A recorder whose durations are histograms.
-pub(super) fn recorder() -> PrometheusRecorder {
-    let builder = PrometheusBuilder::new();
-    let durations = Matcher::Suffix("_duration_seconds".into());
-    match builder.set_buckets_for_metric(durations, &BUCKETS) {
-        Ok(builder) => builder.build_recorder(),
-        Err(_) => PrometheusBuilder::new().build_recorder(), // only an empty list is refused
-    }
 }
 
 impl SaveMetrics {
@@ -107,7 +83,6 @@ impl SaveMetrics {
                 "onlyoffice_upload_duration_seconds",
                 "Time to write a document to the archive.",
             ),
-            locks: gauge("onlyoffice_transition_locks", "Documents whose final save is under way."),
             held: gauge(
                 "gateway_editors_held",
                 "Editors that wait because a save of their document is under way.",
@@ -117,18 +92,11 @@ impl SaveMetrics {
                 "Saves that waited longer than saves.hold_editors: new editors of their documents were let in.",
                 &[],
             ),
-            open: gauge("gateway_saves_open", "Saves that are under way or wait for another try."),
-            parked: gauge("gateway_saves_parked", "Saves that wait for a person."),
-            oldest: gauge(
-                "gateway_saves_oldest_seconds",
-                "How long the oldest save waits that was taken over.",
-            ),
             not_kept: counter_of(
                 "gateway_saves_not_kept_total",
                 "Saves that could not be kept and were passed through.",
                 &[],
             ),
-            bytes: gauge("gateway_saves_bytes", "Bytes in the directory of saves."),
             forgotten: gauge(
                 "gateway_forgotten_files",
                 "Files that Document Servers keep because nobody took them.",

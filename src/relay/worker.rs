@@ -343,15 +343,10 @@ impl Relay {
     /// Lets time pass; how long until it should again.
     fn work(self: &Arc<Self>) -> Duration {
         let limits = house::limits(&*(self.current)());
-        let (next, survey) = self.with_machine(|saves, now, actions| {
+        let next = self.with_machine(|saves, now, actions| {
             saves.tick(now, &limits, actions);
-            (saves.next(now) - now, saves.survey(now))
+            saves.next(now) - now
         });
-        let metrics = &self.ops.metrics.saves;
-        metrics.open.set(survey.open as f64);
-        metrics.parked.set(survey.parked() as f64);
-        metrics.oldest.set(survey.oldest.unwrap_or_default() as f64 / 1_000.0);
-        metrics.bytes.set(self.spool.usage().0 as f64);
         Duration::from_millis(next)
     }
 
@@ -418,7 +413,6 @@ impl Relay {
                 }
             }
         }
-        self.ops.metrics.saves.locks.set(inner.saves.locked().len() as f64);
     }
 
     fn write_down(self: &Arc<Self>, inner: &Inner, id: Id) {

@@ -27,7 +27,6 @@ pub(super) fn ended(ops: &Ops, before: &Snapshot, now: &Snapshot, outcome: &Outc
     if !places.iter().copied().eq((0..before.tokens.keys.len()).map(Some)) {
         metrics.secrets(&places);
     }
-    metrics.upstream.keep(|server| now.upstream.servers.iter().any(|address| address.to_string() == server));
     certificates(ops, now, &outcome.stale_certificates);
     systemd::status(&outcome.to_string());
     log(ops, outcome);

@@ -121,6 +121,7 @@ fn is_protected(name: &HeaderName) -> bool {
     [AUTHORIZATION, HOST, CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING, ORIGIN, COOKIE, RANGE]
         .contains(name)
         || name.as_str().starts_with("sec-")
+        || matches!(name.as_str(), "traceparent" | "x-request-id") // the gateway's own by then
 }
 
 /// RFC 9110 7.6.1, with its forerunners.

@@ -26,6 +26,7 @@ pub mod socket;
 pub mod strict;
 pub mod table;
 pub mod token;
+pub mod trace;
 pub mod urlhost;
 
 #[cfg(test)]

@@ -166,6 +166,16 @@ impl Refusal {
         }
     }
 
+    /// Where the token was that it is about.
+    pub const fn carrier(self) -> Option<Carrier> {
+        match self {
+            Self::Token { carrier, .. } => carrier,
+            Self::Objected(objection) => Some(objection.carrier),
+            Self::Socket(SocketFault::Key(_)) => Some(Carrier::Packet),
+            _ => None,
+        }
+    }
+
     /// The status of the gateway's own answer. Shapes that speak for the Document Server have theirs: [`Refusal::answer`].
     pub const fn status(self) -> StatusCode {
         match self {

@@ -166,6 +166,12 @@ pub struct Session {
 }
 
 impl Session {
+    /// The user's id, where the token has one.
+    pub fn user(&self) -> Option<Box<str>> {
+        let inner = self.registry.inner();
+        inner.documents.get(&self.document).and_then(|all| all.get(&self.number))?.user.clone()
+    }
+
     /// The Document Server has taken the socket: an editor has joined, or has come back.
     pub fn join(&self) {
         self.registry.settle();

@@ -84,7 +84,6 @@ fn report(server: &Server, before: Health, now: Health, ops: &Ops) {
     if before == now {
         return;
     }
-    ops.metrics.upstream_up(server.name(), now == Health::Up);
     let (level, message) = match now {
         Health::Up => (Level::Info, "the Document Server is well"),
         Health::Unwell => (

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::Histogram;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -49,6 +50,7 @@ pub struct Server {
     verdict: watch::Sender<Verdict>,
     suspected: Notify,
     probed: AtomicBool,
+    latency: OnceLock<Histogram>,
 }
 
 impl fmt::Debug for Server {
@@ -67,6 +69,7 @@ impl Server {
             verdict,
             suspected: Notify::new(),
             probed: AtomicBool::new(false),
+            latency: OnceLock::new(),
         }
     }
 
@@ -108,6 +111,18 @@ impl Server {
     /// Whether the caller is the first who wants to probe it: a server that outlives a reload keeps its probe.
     pub fn claim_probe(&self) -> bool {
         !self.probed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Where the times of its answers are written down; kept as long as the server is configured.
+    pub fn measure_with(&self, latency: Histogram) {
+        self.latency.set(latency).ok();
+    }
+
+    /// It took so long to answer.
+    pub fn took(&self, time: Duration) {
+        if let Some(latency) = self.latency.get() {
+            latency.record(time);
+        }
     }
 
     pub(super) async fn suspicion(&self) {

@@ -148,6 +148,10 @@ async fn a_file_is_asked_for_once_and_then_comes_from_memory() {
     assert_eq!(container.asked(), 1);
     assert_eq!(number(&rig, "gateway_asset_requests_total{outcome=\"hit\"}").await, 2.0);
     assert_eq!(number(&rig, "gateway_asset_requests_total{outcome=\"miss\"}").await, 1.0);
+    assert!(number(&rig, "gateway_asset_bytes").await > 0.0);
+    let served = "gateway_asset_served_bytes_total";
+    let moved = async { while number(&rig, served).await < 1.0 {} };
+    crate::wire::soon(served, moved).await;
     rig.log.wait_for(|line| line["memory"] == true && line["bytes_out"].as_u64() > Some(0)).await;
     // The other core, and HTTP/2, find it as well.
     for _ in 0..4 {

@@ -12,7 +12,7 @@ use crate::rig::{Got, Rig, SECRET, Setup};
 const TARGET: &str = "/fonts/size-10";
 
 /// Fields by which a client could say who it is, where it wanted to go, or which other address was meant.
-const FORGED: [&str; 48] = [
+const FORGED: [&str; 51] = [
     "X-Forwarded-For",
     "x-forwarded-for",
     "X-FORWARDED-FOR",
@@ -61,6 +61,9 @@ const FORGED: [&str; 48] = [
     "X-ProxyUser-Ip",
     "Via",
     "any_name",
+    "X-Request-Id",
+    "Traceparent",
+    "Tracestate",
 ];
 
 const OURS: [(&str, &str); 5] = [
@@ -71,9 +74,16 @@ const OURS: [(&str, &str); 5] = [
     ("x-real-ip", "127.0.0.1"),
 ];
 
-/// The last request that was not the gateway's own.
+/// The last request that was not the gateway's own. Its name and its trace differ from one to the next: they are looked at here,
+/// and taken out.
 fn last(rig: &Rig) -> Received {
-    rig.server.requests().into_iter().rfind(|r| r.header("x-forwarded-for").is_some()).unwrap()
+    let mut last =
+        rig.server.requests().into_iter().rfind(|r| r.header("x-forwarded-for").is_some()).unwrap();
+    let id = last.header("x-request-id").unwrap();
+    let trace = last.header("traceparent").unwrap();
+    assert!(id.len() == 16 && trace.len() == 55 && trace.contains(&format!("-{id}-0")), "{id} {trace}");
+    last.headers.retain(|(name, _)| !["x-request-id", "traceparent"].contains(&name.as_str()));
+    last
 }
 
 /// How many requests came from clients.

@@ -160,7 +160,7 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
         let mut stream = TcpStream::connect(rig.https).await.unwrap();
         assert_eq!(wire::exchange(&mut stream, hello).await, "");
     }
-    wire::metric_becomes(rig.admin, "gateway_tls_handshakes_failed_total", 3.0).await;
+    wire::metric_becomes(rig.admin, "gateway_tls_handshakes_failed_total{kind=\"timeout\"}", 3.0).await;
 }
 
 /// One byte after the other, each soon enough to look alive: the head as a whole has its time.

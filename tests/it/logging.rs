@@ -39,6 +39,8 @@ async fn a_log_that_nobody_reads_stalls_nobody() {
     println!("{REQUESTS} requests in {:?} with a full pipe", begun.elapsed());
     gateway.log.read();
     gateway.log.wait_for("what was lost", |line| line["event"] == "log_dropped");
+    let told = wire::metric(gateway.admin, "gateway_log_dropped_total").await;
+    assert!(told > 0.0);
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, 0);
     let lines = gateway.log.until_it_ends();

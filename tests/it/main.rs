@@ -20,6 +20,8 @@ mod layout;
 mod leaving;
 mod limits;
 mod logging;
+mod metrics;
+mod monitoring;
 mod notify;
 mod openssh;
 mod origins;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::rig::{Got, Rig, SECRET, Setup};
-use crate::wire::soon;
+use crate::wire::{self, soon};
 
 /// A gateway between a Document Server and an application.
 pub struct Trio {
@@ -290,14 +290,15 @@ async fn an_integrator_with_a_header_of_its_own() {
 #[tokio::test]
 async fn the_numbers_of_saves() {
     let trio = Trio::start(vec![]).await;
-    let render = || trio.rig.gateway.as_ref().unwrap().ops.metrics.render();
+    let page = async || wire::admin(trio.rig.admin, "/metrics").await;
+    let numbers = page().await;
     for series in ["onlyoffice_save_total{status=\"success\"} 0", "onlyoffice_transition_locks 0"] {
-        assert!(render().contains(series), "{series}");
+        assert!(numbers.contains(series), "{series}");
     }
     trio.post(CALLBACK, &trio.save("a", 2, b"x")).await;
     trio.app.set_reply(Reply::Error(1));
     trio.post("callback?id=2", &trio.save("b", 2, b"x")).await;
-    let numbers = render();
+    let numbers = page().await;
     for series in [
         "onlyoffice_save_total{status=\"success\"} 1",
         "onlyoffice_save_total{status=\"failure\"} 1",

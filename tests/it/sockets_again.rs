@@ -37,7 +37,7 @@ fn part(kind: u8, last: bool, payload: &[u8]) -> Vec<u8> {
 
 /// That the Document Server has heard nothing of the second token.
 async fn unheard(rig: &Rig, before: f64) {
-    let series = "gateway_refusals_total{reason=\"packet_connect_again\"}";
+    let series = "gateway_refusals_total{reason=\"packet_connect_again\",carrier=\"none\"}";
     wire::metric_becomes(rig.admin, series, before + 1.0).await;
     rig.log.wait_for(|line| line["refusal"] == "packet_connect_again").await;
     let second = connect("other");
@@ -71,7 +71,7 @@ async fn an_open_socket_says_connect_once() {
     ];
     for (at, (how, bytes)) in table.into_iter().enumerate() {
         for pieces in [1, 7, usize::MAX] {
-            let series = "gateway_refusals_total{reason=\"packet_connect_again\"}";
+            let series = "gateway_refusals_total{reason=\"packet_connect_again\",carrier=\"none\"}";
             let before = wire::metric(rig.admin, series).await;
             let mut editor = open(&rig).await;
             for piece in bytes.chunks(pieces.min(bytes.len())) {
@@ -148,7 +148,11 @@ async fn a_session_that_polls_says_connect_once() {
         format!("451-[\"x\"]\u{1e}bAAAA\u{1e}{second}"),
         format!("42[\"message\",\"{}\"]\u{1e}{second}", "x".repeat(300_000)),
     ] {
-        let before = wire::metric(rig.admin, "gateway_refusals_total{reason=\"packet_connect_again\"}").await;
+        let before = wire::metric(
+            rig.admin,
+            "gateway_refusals_total{reason=\"packet_connect_again\",carrier=\"none\"}",
+        )
+        .await;
         let poller = Poller::open(&rig).await;
         let got = poller.ask("POST", &body).await;
         assert_eq!(

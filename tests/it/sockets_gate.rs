@@ -75,7 +75,8 @@ async fn refusals_are_the_document_servers_own_and_cost_it_nothing() {
         ),
     ];
     for (auth, code, words, reason) in table {
-        let series = format!("gateway_refusals_total{{reason=\"{reason}\"}}");
+        let carrier = if reason == "token_missing" { "none" } else { "packet" };
+        let series = format!("gateway_refusals_total{{reason=\"{reason}\",carrier=\"{carrier}\"}}");
         let before = wire::metric(rig.admin, &series).await;
         for namespace in ["", "/,"] {
             let mut editor = Editor::connect(rig.https).await;

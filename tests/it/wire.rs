@@ -57,6 +57,15 @@ pub async fn metric(address: SocketAddr, series: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {series} in\n{page}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
+/// The sum of all series that begin so.
+pub async fn metric_sum(address: SocketAddr, beginning: &str) -> f64 {
+    let page = admin(address, "/metrics").await;
+    let values = page.lines().filter(|line| line.starts_with(beginning));
+    let values: Vec<f64> = values.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+    assert!(!values.is_empty(), "no {beginning} in\n{page}");
+    values.iter().sum()
+}
+
 /// Waits until a number of the admin listener is what it must become.
 pub async fn metric_becomes(address: SocketAddr, series: &str, value: f64) {
     let wait = async {

@@ -58,7 +58,7 @@ fn sum(metrics: &str, series: &str) -> f64 {
 
 fn refused(metrics: Option<&str>) -> Verdict {
     let Some(metrics) = metrics else { return Verdict::skipped("no gateway runs") };
-    let number = sum(metrics, "gateway_refusals_total{reason=\"token_signature\"}");
+    let number = sum(metrics, "gateway_refusals_total{reason=\"token_signature\",");
     let held = sum(metrics, "gateway_tokens_total{");
     if number == 0.0 {
         return Verdict::ok(format!("{held} tokens held since the start, none had another signature"));
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     const PAGE: &str = "\
-gateway_refusals_total{reason=\"token_signature\"} 0
+gateway_refusals_total{reason=\"token_signature\",carrier=\"body\"} 0
 gateway_tokens_total{secret=\"current\"} 7
 gateway_tokens_total{secret=\"previous-1\"} 0";
 
@@ -120,7 +120,7 @@ gateway_tokens_total{secret=\"previous-1\"} 0";
 
     #[test]
     fn foreign_signatures_are_a_failure_when_nothing_else_came() {
-        let some = PAGE.replace("signature\"} 0", "signature\"} 3");
+        let some = PAGE.replace("body\"} 0", "body\"} 3");
         let only = some.replace("} 7", "} 0");
         for (page, state) in [(PAGE, "ok"), (&*some, "warning"), (&*only, "failed")] {
             let verdict = refused(Some(page));
