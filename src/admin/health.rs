@@ -6,6 +6,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use super::Admin;
+use crate::relay::archive;
 use crate::upstream::Health;
 
 /// How a part is.
@@ -69,7 +70,18 @@ pub(super) fn health(admin: &Admin) -> (StatusCode, String) {
 }
 
 fn components(admin: &Admin) -> Vec<Component> {
-    vec![Component::disabled("redis"), onlyoffice(admin), Component::disabled("sftp")]
+    vec![Component::disabled("redis"), onlyoffice(admin), sftp(admin)]
+}
+
+/// The archive, from what its last copies met.
+fn sftp(admin: &Admin) -> Component {
+    let archive = admin.relay.archive();
+    let standing = match archive.state {
+        archive::Health::Disabled => Standing::Disabled,
+        archive::Health::Healthy => Standing::Healthy,
+        archive::Health::Unhealthy => Standing::Unhealthy,
+    };
+    Component { name: "sftp", standing, detail: archive.detail }
 }
 
 fn onlyoffice(admin: &Admin) -> Component {

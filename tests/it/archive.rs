@@ -54,6 +54,16 @@ impl House {
         self.rig.gateway.as_ref().unwrap().ops.metrics.render()
     }
 
+    /// Waits until the numbers have these lines: they are written behind the words in the log.
+    async fn numbers_become(&self, series: &[&str]) {
+        let all = async {
+            while !series.iter().all(|line| self.numbers().contains(line)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the numbers", all).await;
+    }
+
     /// Waits until so many copies lie in the directory of saves: they are written behind the answer.
     async fn kept(&self, copies: usize) {
         while self.waiting() < copies {
@@ -126,10 +136,11 @@ async fn an_outage_is_waited_for_and_the_delivery_does_not_wait() {
     assert_eq!(house.post(&house.save("k", 2, b"words")).await.text(), "{\"error\":0}");
     soon("the delivery", house.app.wait_for_save("k")).await;
     house.complaint("refused").await;
-    let numbers = house.numbers();
-    for series in ["gateway_archive_up 0", "gateway_archive_waiting 1"] {
-        assert!(numbers.contains(series), "{series}\n{numbers}");
-    }
+    house.numbers_become(&["gateway_archive_up 0", "gateway_archive_waiting 1"]).await;
+    let (code, told) = crate::health::ask_for(&house.rig, "degraded").await;
+    let sftp = &told["components"]["sftp"];
+    assert_eq!((code, &sftp["status"]), (200, &json!("unhealthy")));
+    assert!(sftp["detail"].as_str().is_some_and(|detail| detail.contains("refused")), "{told}");
     // Its bytes are the save's own, until that is forgotten or the copy is all that needs them.
     let held = async { while house.numbers().contains("gateway_archive_bytes 0\n") {} };
     soon("gateway_archive_bytes", held).await;
@@ -138,6 +149,8 @@ async fn an_outage_is_waited_for_and_the_delivery_does_not_wait() {
     assert_eq!(stored(&sshd).len(), 1);
     assert_eq!(house.waiting(), 0, "the bytes are let go");
     house.rig.log.wait_for(|line| line["message"] == "the archive takes saves again").await;
+    let (_, told) = crate::health::ask_for(&house.rig, "healthy").await;
+    assert_eq!(told["components"]["sftp"], json!({"status": "healthy"}));
 }
 
 /// What waits survives the gateway.

@@ -14,7 +14,7 @@ use crate::process::{Process, command};
 use crate::relay::{application, posted, setup};
 use crate::rig::{Got, Rig, Setup};
 
-async fn ask(rig: &Rig) -> (u16, Value) {
+pub async fn ask(rig: &Rig) -> (u16, Value) {
     let stream = TcpStream::connect(rig.admin).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
@@ -27,7 +27,7 @@ async fn ask(rig: &Rig) -> (u16, Value) {
 }
 
 /// Until it says so: a probe or the journal may be behind by a moment.
-async fn ask_for(rig: &Rig, status: &str) -> (u16, Value) {
+pub async fn ask_for(rig: &Rig, status: &str) -> (u16, Value) {
     let asked = async {
         loop {
             let (code, told) = ask(rig).await;
