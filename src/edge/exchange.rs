@@ -379,7 +379,7 @@ fn origin(address: &str) -> Option<&str> {
 }
 
 fn text(value: Option<&HeaderValue>) -> Option<&str> {
-    value.and_then(|value| value.to_str().ok())
+    value.and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
 }
 
 #[cfg(test)]

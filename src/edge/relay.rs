@@ -29,8 +29,9 @@ use crate::rules::token::{TokenFault, VerifyingKey};
 
 /// The Document Server waits two minutes for a document's head (default.json:544-550).
 const DOCUMENT: Duration = Duration::from_secs(125);
-/// What of the Document Server's request an integrator may see besides the token: what concerns the file alone.
-const PASSED: [&str; 8] = [
+/// What of the Document Server's request an integrator may see besides the token: what concerns the file alone, and
+/// the request's trace and name, which are the gateway's own by then.
+const PASSED: [&str; 11] = [
     "accept",
     "accept-encoding",
     "range",
@@ -39,6 +40,9 @@ const PASSED: [&str; 8] = [
     "if-modified-since",
     "if-match",
     "user-agent",
+    "traceparent",
+    "tracestate",
+    "x-request-id",
 ];
 
 /// A request to one of these paths, and what is known of it.

@@ -8,6 +8,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 use standin::token;
 
+use crate::editor::Editor;
 use crate::process::Process;
 use crate::rig::{self, SECRET, Setup};
 use crate::wire::{self, Client, PROTOCOLS, soon};
@@ -174,7 +175,8 @@ async fn everything(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_and_tokens_are_seen_nowhere() {
-    let mut gateway = Process::start(Setup::default()).await;
+    let tables = "[log]\nlevel = \"debug\"\n".to_owned();
+    let mut gateway = Process::start(Setup { tables, ..Setup::default() }).await;
     let now = standin::clock::system();
     let session = token::session("demo", ("ann", "Ann"), 1, &now);
     let marked = [
@@ -201,7 +203,31 @@ async fn secrets_and_tokens_are_seen_nowhere() {
             }
         }
     }
-    said.push_str(&wire::admin(gateway.admin, "/metrics").await);
+    // Five hundred more, each of its own, over all carriers and over sockets.
+    let many: Vec<Marked> = (0..500)
+        .map(|number| {
+            let mut claims = if number % 2 == 0 { session.clone() } else { json!({"c": "version"}) };
+            claims["marker"] = json!(format!("marker-{number}"));
+            Marked::new(if number % 3 == 0 { "another secret that is long enough" } else { SECRET }, &claims)
+        })
+        .collect();
+    for (number, one) in many.iter().enumerate() {
+        let protocol = PROTOCOLS[number % 2];
+        let mut requests = carriers(protocol, &one.token);
+        let request = requests.swap_remove(number % requests.len());
+        said.push_str(&everything(gateway.https, protocol, request).await);
+        sent += 1;
+        if number % 10 == 0 {
+            let mut editor = Editor::connect(gateway.https).await;
+            editor.say(&format!("40{}", json!({"token": one.token}))).await;
+            editor.next().await;
+        }
+    }
+    for page in ["/metrics", "/api/v1/onlyoffice/health", "/api/v1/would-refuse", "/readyz", "/"] {
+        said.push_str(&wire::admin(gateway.admin, page).await);
+    }
+    let unit = include_str!("../../systemd/rapidpm-gateway.service");
+    assert!(unit.contains("\nLimitCORE=0\n"), "a core would hold every secret");
     gateway.signal("TERM");
     assert_eq!(gateway.ended().await, 0);
     let lines = gateway.log.until_it_ends();
@@ -210,7 +236,7 @@ async fn secrets_and_tokens_are_seen_nowhere() {
     assert!(access >= sent, "{sent} requests, {access} lines");
     let log = lines.iter().map(Value::to_string).collect::<String>();
     let errors = gateway.stderr();
-    for part in marked.iter().flat_map(|marked| &marked.parts) {
+    for part in marked.iter().chain(&many).flat_map(|marked| &marked.parts) {
         for (place, text) in [("answers or metrics", &said), ("the log", &log), ("stderr", &errors)] {
             if let Some(at) = text.find(part.as_str()) {
                 panic!("{part} is in {place}: …{}", &text[at.saturating_sub(300)..at + part.len()]);

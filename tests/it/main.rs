@@ -19,6 +19,7 @@ mod hosts;
 mod layout;
 mod leaving;
 mod limits;
+mod log_lines;
 mod logging;
 mod metrics;
 mod monitoring;

@@ -353,3 +353,42 @@ async fn the_gateway_agrees() {
     }
     assert_eq!(answered, CLASSES.len() * 2 * 18, "carriers of routes that take tokens");
 }
+
+/// The same fault has the same sentence here and in the log; seconds pass between the two.
+#[tokio::test]
+async fn the_log_says_what_verify_says() {
+    let rig = Rig::start().await;
+    let seconds = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let good = json!({"c": "version"});
+    let signed = |claims: Value| standin::token::sign(SECRET, &claims);
+    let table = [
+        ("token_malformed", "a.b.c".to_owned()),
+        ("token_signature", standin::token::sign("another-secret-0123456789abcdef012345", &good)),
+        ("token_algorithm", standin::token::unsigned(&good)),
+        ("token_expired", signed(json!({"c": "version", "exp": seconds - 3600}))),
+        ("token_not_yet", signed(json!({"c": "version", "nbf": seconds + 3600}))),
+        ("token_bad_time", signed(json!({"c": "version", "exp": "soon"}))),
+        ("class_not_allowed", signed(standin::token::print("demo"))),
+    ];
+    let without_seconds = |text: &str| -> String {
+        text.split(' ')
+            .map(|word| if word.parse::<i64>().is_ok() { "N" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    for (reason, token) in table {
+        let (_, value) = explained(rig.folder.path(), &[&token], "", SECRET);
+        let rows = value["routes"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["path"] == "/command" && row["carrier"] == "body").unwrap();
+        let request = Request::post("/command").header("host", "localhost");
+        let request = request.body(Full::from(json!({ "token": token }).to_string())).unwrap();
+        assert_eq!(rig.send(request).await.header("gateway-refusal"), Some(reason));
+        let line = rig.log.wait_for(move |line| line["refusal"] == reason).await;
+        let [log, verify] =
+            [&line["why"], &row["detail"]].map(|text| without_seconds(text.as_str().unwrap()));
+        // Where a class is wrong, `verify` does not know where the token would be.
+        assert_eq!(log.replace(" (found in: body)", ""), verify.replace(" (found in: body)", ""), "{reason}");
+        let has_seconds = matches!(reason, "token_expired" | "token_not_yet");
+        assert_eq!(log.contains(" N s"), has_seconds, "{log}");
+    }
+}
