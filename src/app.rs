@@ -155,6 +155,7 @@ impl Gateway {
         sink: impl Write + Send + 'static,
         deadlines: Deadlines,
     ) -> io::Result<Self> {
+        let begun = Instant::now();
         let (log, writer) = Log::start(snapshot.log, sink)?;
         let ops = Ops { log, metrics: Arc::new(Metrics::new()), objections: Arc::default() };
         let live = Arc::new(Live::new(snapshot, ops.metrics.clone()));
@@ -200,7 +201,15 @@ impl Gateway {
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, acceptor)?);
         gateway.roll = Some(roll);
         compress_assets(&live, &gateway.load);
-        let admin = Admin { live, ops, asks, relay, sockets, leaving: gateway.leaving.clone() };
+        let admin = Admin {
+            live,
+            ops,
+            asks,
+            relay,
+            sockets,
+            leaving: gateway.leaving.clone(),
+            begun: begun.into_std(),
+        };
         gateway.control = Some(serve_control(control, bound.admin, admin));
         Ok(gateway)
     }
@@ -359,6 +368,7 @@ fn serve_control(runtime: Runtime, socket: TcpListener, admin: Admin) -> Runtime
             next += UPKEEP;
             sleep_until(next).await;
             metrics.upkeep();
+            metrics.history.editors(sockets.registry.editors());
             sockets.registry.settle();
             sockets.polls.settle(patience);
         }

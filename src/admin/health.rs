@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::relay::archive;
-use crate::upstream::Health;
+use crate::upstream;
 
 /// How a part is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,7 +23,8 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    const fn name(self) -> &'static str {
+    /// In JSON and on the page.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
             Self::Healthy => "healthy",
@@ -34,15 +35,21 @@ impl Standing {
 }
 
 /// A part of what the gateway stands on.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Component {
-    name: &'static str,
-    standing: Standing,
-    detail: Option<String>,
+    /// In JSON.
+    pub name: &'static str,
+    /// How it is.
+    pub standing: Standing,
+    /// What is wrong.
+    pub detail: Option<String>,
+    /// Since when it has been so.
+    pub since: Option<SystemTime>,
 }
 
 impl Component {
     fn disabled(name: &'static str) -> Self {
-        Self { name, standing: Standing::Disabled, detail: None }
+        Self { name, standing: Standing::Disabled, detail: None, since: None }
     }
 
     fn told(&self) -> Value {
@@ -50,45 +57,73 @@ impl Component {
         if let Some(detail) = &self.detail {
             told["detail"] = detail.as_str().into();
         }
+        if let Some(since) = self.since {
+            told["since"] = humantime::format_rfc3339_seconds(since).to_string().into();
+        }
         told
     }
 }
 
-/// The status code and the text.
-pub(super) fn health(admin: &Admin) -> (StatusCode, String) {
-    let components = components(admin);
-    let saves = admin.relay.status();
-    let mut complaints = saves.complaints();
-    complaints.extend(admin.live.complaints(SystemTime::now()));
-    let editors: usize = admin.sockets.registry.open().iter().map(|open| open.editors.len()).sum();
-    let metrics = json!({
-        "active_editing_sessions": editors,
-        "transition_locks_held": saves.saves.locked,
-        "pending_callbacks": saves.saves.open,
-    });
-    told(&components, &complaints, &metrics)
+/// How the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Health {
+    /// As a whole.
+    pub standing: Standing,
+    /// Its parts.
+    pub components: Vec<Component>,
+    /// What a person should know, in sentences.
+    pub complaints: Vec<String>,
+    /// Editors in documents.
+    pub editors: usize,
+    /// Documents whose final save is under way.
+    pub locked: usize,
+    /// Saves that are open.
+    pub open: usize,
 }
 
-fn components(admin: &Admin) -> Vec<Component> {
-    vec![Component::disabled("redis"), onlyoffice(admin), sftp(admin)]
-}
+impl Health {
+    /// Everything is known already: nothing is asked for this.
+    pub fn of(admin: &Admin) -> Self {
+        let saves = admin.relay.status();
+        let mut complaints = saves.complaints();
+        complaints.extend(admin.live.complaints(SystemTime::now()));
+        let components = vec![Component::disabled("redis"), onlyoffice(admin), sftp(admin)];
+        Self {
+            standing: overall(&components, &complaints),
+            components,
+            complaints,
+            editors: admin.sockets.registry.editors(),
+            locked: saves.saves.locked,
+            open: saves.saves.open,
+        }
+    }
 
-/// The archive, from what its last copies met.
-fn sftp(admin: &Admin) -> Component {
-    let archive = admin.relay.archive();
-    let standing = match archive.state {
-        archive::Health::Disabled => Standing::Disabled,
-        archive::Health::Healthy => Standing::Healthy,
-        archive::Health::Unhealthy => Standing::Unhealthy,
-    };
-    Component { name: "sftp", standing, detail: archive.detail }
+    /// The status code and the text.
+    pub fn told(&self) -> (StatusCode, String) {
+        let parts: serde_json::Map<String, Value> =
+            self.components.iter().map(|part| (part.name.to_owned(), part.told())).collect();
+        let metrics = json!({
+            "active_editing_sessions": self.editors,
+            "transition_locks_held": self.locked,
+            "pending_callbacks": self.open,
+        });
+        let mut told = json!({"status": self.standing.name(), "components": parts, "metrics": metrics});
+        if !self.complaints.is_empty() {
+            told["detail"] = self.complaints.clone().into();
+        }
+        let code = match self.standing {
+            Standing::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::OK,
+        };
+        (code, format!("{told}\n"))
+    }
 }
 
 fn onlyoffice(admin: &Admin) -> Component {
     let running = admin.live.load();
     let all = running.servers.all();
     let away = all.iter().filter(|server| !server.health().serves()).count();
-    let unwell = all.iter().filter(|server| server.health() != Health::Up).count();
+    let unwell = all.iter().filter(|server| server.health() != upstream::Health::Up).count();
     let (standing, detail) = if away == all.len() {
         (Standing::Unhealthy, Some("no Document Server answers".to_owned()))
     } else if unwell > 0 {
@@ -96,30 +131,30 @@ fn onlyoffice(admin: &Admin) -> Component {
     } else {
         (Standing::Healthy, None)
     };
-    Component { name: "onlyoffice", standing, detail }
+    Component { name: "onlyoffice", standing, detail, since: None }
+}
+
+/// The archive is asked by who carries copies to it, every five minutes when nothing is to be carried.
+fn sftp(admin: &Admin) -> Component {
+    let archive = admin.relay.archive();
+    let standing = match archive.state {
+        archive::Health::Disabled => return Component::disabled("sftp"),
+        archive::Health::Healthy => Standing::Healthy,
+        archive::Health::Unhealthy => Standing::Unhealthy,
+    };
+    Component { name: "sftp", standing, detail: archive.detail, since: Some(archive.since) }
 }
 
 /// Without a Document Server nothing works, which is worth a page at night. Everything else still serves.
-fn told(components: &[Component], complaints: &[String], metrics: &Value) -> (StatusCode, String) {
+fn overall(components: &[Component], complaints: &[String]) -> Standing {
     let is = |name, standing| components.iter().any(|c| c.name == name && c.standing == standing);
-    let status = if is("onlyoffice", Standing::Unhealthy) {
+    if is("onlyoffice", Standing::Unhealthy) {
         Standing::Unhealthy
     } else if !complaints.is_empty() || components.iter().any(|part| part.standing > Standing::Healthy) {
         Standing::Degraded
     } else {
         Standing::Healthy
-    };
-    let parts: serde_json::Map<String, Value> =
-        components.iter().map(|part| (part.name.to_owned(), part.told())).collect();
-    let mut told = json!({"status": status.name(), "components": parts, "metrics": metrics});
-    if !complaints.is_empty() {
-        told["detail"] = complaints.into();
     }
-    let code = match status {
-        Standing::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::OK,
-    };
-    (code, format!("{told}\n"))
 }
 
 #[cfg(test)]
@@ -138,12 +173,15 @@ mod tests {
             (Disabled, Healthy, Disabled, &["a save waits".to_owned()], "degraded", 200),
             (Disabled, Unhealthy, Disabled, &["a save waits".to_owned()], "unhealthy", 503),
         ] {
-            let part = |name, standing| Component { name, standing, detail: None };
-            let parts = [part("redis", redis), part("onlyoffice", onlyoffice), part("sftp", sftp)];
-            let (answered, text) = told(&parts, complaints, &json!({}));
+            let part = |name, standing| Component { name, standing, detail: None, since: None };
+            let components = vec![part("redis", redis), part("onlyoffice", onlyoffice), part("sftp", sftp)];
+            let standing = overall(&components, complaints);
+            let complaints = complaints.to_vec();
+            let health = Health { standing, components, complaints, editors: 0, locked: 0, open: 0 };
+            let (answered, text) = health.told();
             let text: Value = serde_json::from_str(&text).unwrap();
             assert_eq!((text["status"].as_str(), answered.as_u16()), (Some(status), code));
-            assert_eq!(text.get("detail").is_some(), !complaints.is_empty());
+            assert_eq!(text.get("detail").is_some(), !health.complaints.is_empty());
         }
     }
 }

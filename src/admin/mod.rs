@@ -1,13 +1,13 @@
-//! The admin listener: metrics for Prometheus, and whether the gateway lives and is ready. For the machine itself, not
-//! for the internet.
+//! The admin listener: metrics for Prometheus, whether the gateway lives and is ready, and a page for people. For the machine
+//! itself, not for the internet.
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
@@ -23,10 +23,17 @@ use crate::ops::Ops;
 use crate::relay::Relay;
 use crate::sockets;
 
+mod events;
 mod health;
 mod objections;
+mod page;
 mod reload;
 mod scrape;
+mod view;
+
+use events::{Feed, Stream};
+use health::Health;
+use view::{FOR_PEOPLE, View};
 
 /// Scrapers and people: more than this at once is a mistake.
 const CONNECTIONS: usize = 64;
@@ -34,8 +41,8 @@ const CONNECTIONS: usize = 64;
 const HEAD: Duration = Duration::from_secs(60);
 
 /// What else there is, for whoever asks for something else.
-const HERE: &str =
-    "Here are /metrics, /api/v1/onlyoffice/health, /api/v1/would-refuse, /livez, /readyz and POST /reload.\n";
+const HERE: &str = "Here are / for people, /metrics, /api/v1/onlyoffice/health, /api/v1/sessions, /api/v1/saves, /api/v1/would-refuse, /livez, \
+     /readyz and POST /reload.\n";
 
 /// What the pages show.
 #[derive(Clone, Debug)]
@@ -52,6 +59,8 @@ pub struct Admin {
     pub sockets: Arc<sockets::Shared>,
     /// Whether the gateway is on its way out: alive, serving, and not ready.
     pub leaving: Arc<AtomicBool>,
+    /// Since when the gateway runs.
+    pub begun: Instant,
 }
 
 /// Serves until it is dropped. Runs on the control runtime.
@@ -60,17 +69,32 @@ pub struct Admin {
 /// When the runtime cannot take the socket.
 pub async fn serve(socket: std::net::TcpListener, admin: Admin) -> io::Result<()> {
     let socket = TcpListener::from_std(socket)?;
+    let feed = Arc::<Feed>::default();
+    tokio::select! {
+        () = accept(socket, &admin, &feed) => {}
+        () = events::publish(&admin, &feed) => {}
+    }
+    Ok(())
+}
+
+async fn accept(socket: TcpListener, admin: &Admin, feed: &Arc<Feed>) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return Ok(()) };
+        let Ok(seat) = seats.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = socket.accept().await else {
             sleep(Duration::from_millis(50)).await; // out of descriptors
             continue;
         };
-        let admin = admin.clone();
+        let (admin, feed) = (admin.clone(), feed.clone());
         tokio::spawn(async move {
-            let admin = &admin;
-            let service = service_fn(async |request| Ok::<_, Infallible>(admin.answer(&request).await));
+            let (admin, feed) = (&admin, &feed);
+            let service = service_fn(async |request: Request<Incoming>| {
+                let looks = request.uri().path() == "/events" && *request.method() == Method::GET;
+                Ok::<_, Infallible>(match looks {
+                    true => events::answer(admin, feed),
+                    false => admin.answer(&request).await.map(Either::<_, Stream>::Left),
+                })
+            });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD)
@@ -96,9 +120,12 @@ impl Admin {
                 response.headers_mut().insert(CONTENT_TYPE, format);
                 response
             }
+            "/" => page::answer(&View::of(self, FOR_PEOPLE)),
+            "/api/v1/sessions" => json(&view::sessions(self)),
+            "/api/v1/saves" => json(&view::saves(self)),
             "/api/v1/would-refuse" => json(&objections::page(self)),
             "/api/v1/onlyoffice/health" => {
-                let (code, told) = health::health(self);
+                let (code, told) = Health::of(self).told();
                 let mut response = text(code, told);
                 response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response

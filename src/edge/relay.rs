@@ -109,6 +109,7 @@ async fn callback(
         None => busy(),
     };
     connection.core.ops.metrics.saves.callback.record(begun.elapsed());
+    connection.core.ops.metrics.history.answered();
     Ok(passed_back(answer, exchange))
 }
 

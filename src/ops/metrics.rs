@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
 
 use super::assets::AssetMetrics;
 use super::configured::{ConfigMetrics, SECRETS};
+use super::history::History;
 use super::maker::{Maker, recorder};
 use super::refusals::Refusals;
 use super::requests::RequestMetrics;
@@ -40,6 +41,8 @@ pub struct Metrics {
     pub saves: SaveMetrics,
     /// The editor's files in memory.
     pub assets: AssetMetrics,
+    /// The last hour, for people.
+    pub history: History,
     /// Connections that are open now.
     pub connections: Gauge,
     /// Connections refused because a cap was reached.
@@ -113,6 +116,7 @@ impl Metrics {
         let counter = |name, help| make.counter(name, help, &[]);
         Self {
             config: ConfigMetrics::new(&recorder),
+            history: History::default(),
             assets: AssetMetrics::new(&recorder),
             saves: SaveMetrics::new(&recorder),
             requests: RequestMetrics::new(&make),

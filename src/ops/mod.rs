@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 mod assets;
 pub mod configured;
+pub mod history;
 pub mod log;
 mod maker;
 pub mod metrics;

@@ -1,5 +1,7 @@
 //! Numbers of callbacks and saves: names, types and labels are what dashboards and alerts rely on.
 
+use std::sync::atomic::AtomicUsize;
+
 use metrics::{Counter, Gauge, Histogram, Recorder};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
@@ -15,6 +17,8 @@ pub struct SaveMetrics {
     pub upload: Histogram,
     /// Sockets of editors that wait for the end of a lock.
     pub held: Gauge,
+    /// The same, to be read: a gauge cannot be.
+    pub held_now: AtomicUsize,
     /// Saves that waited for longer than they may keep new editors out.
     pub let_in: Counter,
     /// Saves that could not be kept and were passed through.
@@ -83,6 +87,7 @@ impl SaveMetrics {
                 "onlyoffice_upload_duration_seconds",
                 "Time to write a document to the archive.",
             ),
+            held_now: AtomicUsize::new(0),
             held: gauge(
                 "gateway_editors_held",
                 "Editors that wait because a save of their document is under way.",

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http_body_util::Full;
 use hyper::Request;
@@ -59,8 +59,11 @@ impl Relay {
         let request = letter::post(to, target, envelope)
             .ok_or_else(|| Missed::Here(io::Error::other("the callback's address cannot be written")))?;
         let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        let begun = Instant::now();
         let sent = timeout(patience, self.exchange(to, request)).await.map_err(|_| silent());
-        sent.and_then(|answer| answer).map_err(Missed::There)
+        let sent = sent.and_then(|answer| answer);
+        self.heard.note(integrator, begun.elapsed(), sent.as_ref().map(|answer| answer.status));
+        sent.map_err(Missed::There)
     }
 
     async fn exchange(&self, to: &Integrator, request: Request<Full<Bytes>>) -> io::Result<Answer> {

@@ -6,10 +6,12 @@ pub mod client;
 mod deliver;
 pub mod fetch;
 pub mod forgotten;
+mod heard;
 pub mod house;
 mod intake;
 mod journal;
 pub mod letter;
+mod listing;
 mod lock;
 pub mod memory;
 mod record;
@@ -26,7 +28,9 @@ use hyper::header::HeaderName;
 use rustls::pki_types::CertificateDer;
 
 pub use answer::{Answer, Post};
+pub use heard::{Last, Said};
 pub use house::House;
+pub use listing::{Correspondent, Group, Listed, Standing, Why};
 pub use status::{Status, Trouble};
 pub use worker::{Check, Relay};
 

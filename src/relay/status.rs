@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::Relay;
 use crate::rules::save::Survey;
 
 /// A save that waits for longer than this is worth a person's look.
@@ -85,6 +86,18 @@ impl Status {
             all.push(format!("parked saves wait for a person ({}): `saves list`", parked.join(", ")));
         }
         all
+    }
+}
+
+impl Relay {
+    /// How saves are doing.
+    pub fn status(&self) -> Status {
+        let most = (self.current)().relay().saves.max_size;
+        Status {
+            saves: self.look(|saves, now, _| saves.survey(now)),
+            bytes: (self.spool.usage().0, most),
+            troubles: self.troubles.list(),
+        }
     }
 }
 

@@ -18,11 +18,12 @@ use super::answer::{Answer, Post};
 use super::archive::Archiver;
 use super::client::Trust;
 use super::forgotten::Forgotten;
+use super::heard::Heard;
 use super::house::{self, House};
 use super::journal::{Entry, Journal};
 use super::memory::Memory;
 use super::spool::{Found, Role, Spool, State, phase_name};
-use super::status::{Status, Trouble, Troubles};
+use super::status::{Trouble, Troubles};
 use super::{deliver, fetch};
 use crate::ops::Ops;
 use crate::ops::log::Level;
@@ -58,6 +59,7 @@ pub struct Relay {
     pub(super) archiver: Arc<Archiver>,
     pub(super) forgotten: Forgotten,
     pub(super) memory: Arc<Memory>,
+    pub(super) heard: Heard,
     pub(super) journal: Journal,
     pub(super) runtime: Handle,
     room: Arc<Semaphore>,
@@ -115,6 +117,7 @@ impl Relay {
             archiver,
             forgotten: Forgotten::default(),
             memory,
+            heard: Heard::default(),
             journal,
             ops,
             trust: Trust::default(),
@@ -303,14 +306,10 @@ impl Relay {
         inner.posts.get(&id).filter(|_| fresh).cloned()
     }
 
-    /// How saves are doing.
-    pub fn status(&self) -> Status {
-        let most = (self.current)().relay().saves.max_size;
-        Status {
-            saves: self.inner().saves.survey(self.now()),
-            bytes: (self.spool.usage().0, most),
-            troubles: self.troubles.list(),
-        }
+    /// Looks at the machine, and at what was answered.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Saves, Time, &HashMap<Id, Answer>) -> T) -> T {
+        let inner = self.inner();
+        look(&inner.saves, self.now(), &inner.answers)
     }
 
     /// Where a kept document lies, for a link of ours.
@@ -401,7 +400,10 @@ impl Relay {
                     inner.answers.remove(&id);
                     self.journal.note(id, Entry::Drop);
                 }
-                Action::Count(well) => self.ops.metrics.saves.settled(well),
+                Action::Count(well) => {
+                    self.ops.metrics.saves.settled(well);
+                    self.ops.metrics.history.settled(well);
+                }
                 Action::Alert(id) => {
                     self.tell(&inner.saves, id, Level::Error, "a save waits for more than 10 minutes");
                 }

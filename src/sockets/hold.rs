@@ -7,6 +7,7 @@
 //! only told to come again: its own reconnecting goes on, and nothing of what it holds is lost.
 
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -49,6 +50,7 @@ struct Held<'m>(&'m Metrics);
 impl<'m> Held<'m> {
     fn new(metrics: &'m Metrics) -> Self {
         metrics.saves.held.increment(1.0);
+        metrics.saves.held_now.fetch_add(1, Ordering::Relaxed);
         Self(metrics)
     }
 }
@@ -56,5 +58,6 @@ impl<'m> Held<'m> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.saves.held.decrement(1.0);
+        self.0.saves.held_now.fetch_sub(1, Ordering::Relaxed);
     }
 }

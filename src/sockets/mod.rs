@@ -21,7 +21,7 @@ pub use budget::{Budget, MOST as MOST_PACKET, Share};
 pub use gate::{Call, Law, Through, Turned, Visitor, admit, leave, pass, refusal_packet};
 pub use hold::{HOLD, Lock, Locks, wait};
 pub use polling::{Phase, Poll, Polls, Using};
-pub use registry::{Caps, GRACE, Open, Present, Registry, Session};
+pub use registry::{Caps, Crowd, GRACE, Open, Present, Registry, Session};
 pub use splice::{Carried, End, HELD_BY_TLS, Scratch, Start, Until, splice};
 
 /// What is configured of the editor sockets.

@@ -61,12 +61,25 @@ struct Gone {
     at: Instant,
 }
 
-/// A document and its editors, for people to look at.
+/// Who is there, for people to look at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// How many documents are open.
+    pub documents: usize,
+    /// How many editors are in them.
+    pub editors: usize,
+    /// The documents with the most editors, these first.
+    pub open: Vec<Open>,
+}
+
+/// A document and its editors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     /// The document's key.
     pub document: Arc<str>,
-    /// Who is in it.
+    /// How many are in it.
+    pub count: usize,
+    /// Those who came first.
     pub editors: Vec<Present>,
 }
 
@@ -133,25 +146,34 @@ impl Registry {
         }
     }
 
-    /// Every open document with its editors, by key.
-    pub fn open(&self) -> Vec<Open> {
+    /// Who is there: of at most so many documents, and of each at most so many editors, by name.
+    pub fn crowd(&self, documents: usize, editors: usize) -> Crowd {
         let inner = self.inner();
-        let mut open: Vec<Open> = inner
-            .documents
-            .iter()
-            .filter_map(|(document, guests)| {
-                let mut editors: Vec<Present> = guests
-                    .values()
-                    .filter(|guest| guest.joined)
-                    .map(|guest| Present { user: guest.user.clone(), mode: guest.mode, since: guest.since })
-                    .collect();
-                editors.sort_by_key(|editor| editor.since);
-                (!editors.is_empty()).then(|| Open { document: document.clone(), editors })
-            })
-            .collect();
-        drop(inner);
-        open.sort_by(|a, b| a.document.cmp(&b.document));
-        open
+        let joined = |guests: &HashMap<u64, Guest>| guests.values().filter(|guest| guest.joined).count();
+        let counted = inner.documents.iter().map(|(document, guests)| (joined(guests), document, guests));
+        let mut counted: Vec<_> = counted.filter(|(count, ..)| *count > 0).collect();
+        counted.sort_unstable_by(|(a, one, _), (b, other, _)| b.cmp(a).then_with(|| one.cmp(other)));
+        Crowd {
+            documents: counted.len(),
+            editors: counted.iter().map(|(count, ..)| count).sum(),
+            open: counted.iter().take(documents).map(|(_, key, guests)| open(key, guests, editors)).collect(),
+        }
+    }
+
+    /// How many editors are in documents.
+    pub fn editors(&self) -> usize {
+        self.inner().documents.values().flat_map(HashMap::values).filter(|guest| guest.joined).count()
+    }
+}
+
+fn open(document: &Arc<str>, guests: &HashMap<u64, Guest>, most: usize) -> Open {
+    let mut joined: Vec<_> = guests.iter().filter(|(_, guest)| guest.joined).collect();
+    joined.sort_unstable_by_key(|(number, _)| **number);
+    let present = |guest: &Guest| Present { user: guest.user.clone(), mode: guest.mode, since: guest.since };
+    Open {
+        document: document.clone(),
+        count: joined.len(),
+        editors: joined.iter().take(most).map(|(_, guest)| present(guest)).collect(),
     }
 }
 
@@ -274,7 +296,7 @@ mod tests {
         drop(d);
         let _e = enter("k1", 1).unwrap();
         let _f = enter("k5", 7).unwrap();
-        assert!(registry.open().is_empty(), "nobody has joined");
+        assert_eq!(registry.crowd(9, 9), Crowd::default(), "nobody has joined");
         expect(&registry, 0, 0, 0);
     }
 
@@ -291,8 +313,11 @@ mod tests {
         };
         let (ann, bob) = (join("k1", "ann"), join("k1", "bob"));
         expect(&registry, 2, 0, 2);
-        let open = registry.open();
-        assert_eq!((open.len(), &*open[0].document, open[0].editors.len()), (1, "k1", 2));
+        let crowd = registry.crowd(9, 1);
+        let open = &crowd.open[0];
+        assert_eq!((crowd.documents, crowd.editors, registry.editors()), (1, 2, 2));
+        assert_eq!((&*open.document, open.count, open.editors.len()), ("k1", 2, 1));
+        assert_eq!((open.editors[0].user.as_deref(), registry.crowd(0, 0).documents), (Some("ann"), 1));
         drop(ann);
         expect(&registry, 2, 0, 1);
         let ann = join("k1", "ann");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::Histogram;
 use tokio::sync::{Notify, watch};
@@ -41,6 +41,8 @@ pub struct Verdict {
     pub health: Health,
     /// How many verdicts came before.
     pub number: u64,
+    /// Since when it has been so.
+    pub since: SystemTime,
 }
 
 /// One Document Server. Lives as long as it is configured; reloads hand it on.
@@ -62,7 +64,8 @@ impl fmt::Debug for Server {
 impl Server {
     /// A server of which nothing is known yet.
     pub fn new(address: Address) -> Self {
-        let (verdict, _) = watch::channel(Verdict { health: Health::Unknown, number: 0 });
+        let (verdict, _) =
+            watch::channel(Verdict { health: Health::Unknown, number: 0, since: SystemTime::now() });
         Self {
             name: address.to_string(),
             address,
@@ -98,7 +101,8 @@ impl Server {
         let mut before = Health::Unknown;
         self.verdict.send_modify(|verdict| {
             before = verdict.health;
-            *verdict = Verdict { health, number: verdict.number + 1 };
+            let since = if before == health { verdict.since } else { SystemTime::now() };
+            *verdict = Verdict { health, number: verdict.number + 1, since };
         });
         before
     }

@@ -22,6 +22,8 @@ pub struct Chromium {
     number: u64,
     /// What pages asked for, in the order in which they did: the tab's session and the address.
     asked: Vec<(String, String)>,
+    /// What consoles said that was an error, with the tab's session.
+    errors: Vec<(String, Value)>,
     _profile: tempfile::TempDir,
 }
 
@@ -59,11 +61,16 @@ impl Chromium {
         let host = address.trim_start_matches("ws://").split('/').next().unwrap().to_owned();
         let stream = TcpStream::connect(host).await.unwrap();
         let (socket, _) = tokio_tungstenite::client_async(address, stream).await.unwrap();
-        Some(Self { child, socket, number: 0, asked: Vec::new(), _profile: profile })
+        Some(Self { child, socket, number: 0, asked: Vec::new(), errors: Vec::new(), _profile: profile })
     }
 
     /// Opens a page.
     pub async fn open(&mut self, url: &str) -> Tab {
+        self.open_with(url, &[]).await
+    }
+
+    /// Opens a page after these commands: another size, other colours, no script.
+    pub async fn open_with(&mut self, url: &str, commands: &[(&str, Value)]) -> Tab {
         let made =
             self.call(None, "Target.createTarget", json!({"url": "about:blank", "newWindow": true})).await;
         let target = made["targetId"].as_str().unwrap().to_owned();
@@ -72,7 +79,12 @@ impl Chromium {
         let tab = Tab { session: attached["sessionId"].as_str().unwrap().to_owned(), target, context: None };
         // A tab in the background would have its timers slowed down.
         self.call(Some(&tab), "Emulation.setFocusEmulationEnabled", json!({"enabled": true})).await;
-        self.call(Some(&tab), "Network.enable", json!({})).await;
+        for domain in ["Network.enable", "Runtime.enable", "Log.enable", "Page.enable"] {
+            self.call(Some(&tab), domain, json!({})).await;
+        }
+        for (method, parameters) in commands {
+            self.call(Some(&tab), method, parameters.clone()).await;
+        }
         self.call(Some(&tab), "Page.navigate", json!({"url": url})).await;
         tab
     }
@@ -133,6 +145,17 @@ impl Chromium {
         self.asked.iter().filter(|(session, url)| *session == tab.session && url.contains(part)).count()
     }
 
+    /// Errors in a page's console, up to the last call.
+    pub fn errors(&self, tab: &Tab) -> Vec<&Value> {
+        self.errors.iter().filter(|(session, _)| *session == tab.session).map(|(_, error)| error).collect()
+    }
+
+    /// A picture of the page, as PNG in base64.
+    pub async fn picture(&mut self, tab: &Tab) -> String {
+        let whole = json!({"format": "png", "captureBeyondViewport": true});
+        self.call(Some(tab), "Page.captureScreenshot", whole).await["data"].as_str().unwrap().to_owned()
+    }
+
     /// Types into whatever has the focus.
     pub async fn insert(&mut self, tab: &Tab, text: &str) {
         self.call(Some(tab), "Input.insertText", json!({"text": text})).await;
@@ -155,6 +178,16 @@ impl Chromium {
             };
             if let (Some(session), Some(url)) = (answer["sessionId"].as_str(), url.as_str()) {
                 self.asked.push((session.to_owned(), url.to_owned()));
+            }
+            let parameters = &answer["params"];
+            let is_error = match answer["method"].as_str() {
+                Some("Runtime.exceptionThrown") => true,
+                Some("Runtime.consoleAPICalled") => parameters["type"] == "error",
+                Some("Log.entryAdded") => parameters["entry"]["level"] == "error",
+                _ => false,
+            };
+            if let (true, Some(session)) = (is_error, answer["sessionId"].as_str()) {
+                self.errors.push((session.to_owned(), parameters.clone()));
             }
             if answer["id"] == self.number {
                 assert!(answer["error"].is_null(), "{method}: {answer}");

@@ -7,6 +7,7 @@ mod chromium;
 #[path = "../it/rig.rs"]
 #[expect(dead_code, reason = "the rig serves another binary as well")]
 mod rig;
+mod status_page;
 
 use chromium::{Chromium, Tab};
 use rig::{Rig, SECRET, Setup};
@@ -24,8 +25,11 @@ async fn set_up() -> (Rig, Integrator) {
     })
     .await
     .unwrap();
-    let server =
-        standin::document_server::Options { save_delay: Duration::from_millis(200), ..Default::default() };
+    let server = standin::document_server::Options {
+        save_delay: Duration::from_millis(200),
+        network: Network::default().insecure(),
+        ..Default::default()
+    };
     let tables = format!("[[integrators]]\nname = \"rapidpm\"\nurl = \"{}\"\n", rapidpm.url());
     let rig = Rig::with(Setup { port_in_url: true, server, tables, ..Setup::default() }).await;
     rapidpm.set_gateway(&format!("https://localhost:{}", rig.https.port()));

@@ -51,6 +51,7 @@ mod sockets;
 mod sockets_again;
 mod sockets_gate;
 mod sockets_life;
+mod status_page;
 mod streaming;
 mod strict;
 mod stub;

@@ -291,6 +291,15 @@ impl Saves {
         self.open().filter(|save| save.fresh.kind == Kind::Final)
     }
 
+    /// Saves that are not settled, at most so many of each kind: parked ones, the newest first, open ones, the oldest first, and
+    /// those in reserve.
+    pub fn unsettled(&self, most: usize) -> impl Iterator<Item = &Save> {
+        let (parked, open) = (self.parked.iter().rev().take(most), self.open.iter().take(most));
+        let reserve: BTreeSet<&Id> = self.reserve.values().collect();
+        let all = parked.chain(open).chain(reserve.into_iter().take(most));
+        all.filter_map(|id| self.all.get(id))
+    }
+
     /// How many there are of what.
     pub fn survey(&self, now: Time) -> Survey {
         let parked = |why| {
