@@ -9,6 +9,7 @@ mod desk;
 mod doctor;
 mod editor;
 mod faults;
+mod first_frames;
 mod forgotten;
 mod forwarded;
 mod forwarding;
