@@ -52,6 +52,7 @@ mod sockets;
 mod sockets_again;
 mod sockets_gate;
 mod sockets_life;
+mod sockets_stalled;
 mod status_page;
 mod streaming;
 mod strict;

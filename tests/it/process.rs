@@ -131,6 +131,14 @@ impl Process {
         text
     }
 
+    /// Its memory now, in bytes: what it shares with others counts in part.
+    pub fn memory(&self) -> u64 {
+        let rollup = Path::new("/proc").join(self.child.id().to_string()).join("smaps_rollup");
+        let rollup = std::fs::read_to_string(rollup).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// The most memory it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let status = Path::new("/proc").join(self.child.id().to_string()).join("status");

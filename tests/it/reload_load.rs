@@ -20,17 +20,12 @@ use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::editor::Editor;
-use crate::rig::{self, LogLines, Rig, SECRET, Setup, certificate, put};
+use crate::rig::{self, LogLines, Rig, SECRET, Setup, certificate, put, size};
 use crate::wire::{self, Client, PROTOCOLS, metric, metric_sum, soon};
 
 const PAGE: &str = "/web-apps/apps/api/documents/api.js";
 /// Connections that ask without a pause, of each protocol.
 const CLIENTS: usize = 4;
-
-/// The ordinary size, or that of the promise.
-fn size(ordinary: usize, full: usize) -> usize {
-    if std::env::var_os("FULL_SIZE").is_some() { full } else { ordinary }
-}
 
 /// Prints a figure for whoever runs this at full size; nothing depends on it.
 fn report(what: &str, mut times: Vec<Duration>) {

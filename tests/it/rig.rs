@@ -337,6 +337,11 @@ pub async fn tls_over(
     TlsConnector::from(Arc::new(client)).connect(name, stream).await
 }
 
+/// The ordinary size of a test, or that of the promise, which takes longer: with `FULL_SIZE=1` in the environment.
+pub fn size(ordinary: usize, full: usize) -> usize {
+    if std::env::var_os("FULL_SIZE").is_some() { full } else { ordinary }
+}
+
 /// A TLS client of these versions, to which no certificate is too odd.
 pub fn client(versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

@@ -25,7 +25,9 @@ socket.on("connect", () => {
 });
 socket.on("message", (data) => say("message", { type: data.type }));
 socket.on("connect_error", (error) => say("connect_error", { message: error.message, data: error.data }));
+socket.io.on("ping", () => say("ping", {}));
 socket.on("disconnect", (reason) => say("disconnect", { reason }));
+if (asked.last) setTimeout(() => socket.emit("message", { type: "clientLog", msg: asked.last }), asked.milliseconds - 500);
 setTimeout(() => {
   say("end", { connected: socket.connected, transport: transport() });
   process.exit(0);

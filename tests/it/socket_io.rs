@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use standin::{clock, token};
 
-use crate::rig::{Rig, SECRET, Setup};
+use crate::rig::{Rig, SECRET, Setup, size};
 
 /// Where `npm install --prefix target/npm socket.io-client@4.8.1` puts it.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/npm/node_modules/socket.io-client");
@@ -115,23 +115,56 @@ async fn good_tokens_connect_and_bad_ones_are_told_once() {
     }
 }
 
-/// Pings keep it open far beyond the limit on silence, and large frames pass both ways of asking.
+/// A good token for another document than the path names, where that is not only logged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_of_other_documents_are_refused_where_that_is_asked_for() {
+    if !client() {
+        return;
+    }
+    let lines = vec![("sockets", "key_binding = \"enforce\"".to_owned())];
+    let rig = Rig::with(Setup { lines, ..Setup::default() }).await;
+    let auth = json!({"token": token::sign(SECRET, &open("other"))});
+    let all = [WEBSOCKET, POLLING]
+        .map(|transports| run(&rig, transports, json!({"auth": auth, "milliseconds": 1500})));
+    for seen in join_all(all).await {
+        let told = seen.iter().find(|line| line["event"] == "connect_error").unwrap();
+        assert_eq!(told["data"], json!({"code": 4006, "description": "token:key mismatch"}), "{seen:?}");
+        assert_eq!((count(&seen, "connect"), count(&seen, "attempt")), (0, 0), "{seen:?}");
+    }
+    assert_eq!(rig.server.upgrades(), 0);
+    assert!(rig.server.requests().iter().all(|seen| !seen.path().contains("/doc/")));
+}
+
+/// Pings keep it open far beyond the limit on silence, large frames pass, and it still is heard at the end. At full size, 80 s
+/// with the pings and limits of real life.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_stays_through_pings_and_large_frames() {
     if !client() {
         return;
     }
     let mut setup = Setup::default();
-    setup.server.ping_interval = Duration::from_millis(250);
-    setup.deadlines.socket = Duration::from_millis(750); // as 75 s to 25 s
+    let milliseconds = size(4_000, 80_000);
+    if milliseconds < 80_000 {
+        setup.server.ping_interval = Duration::from_millis(250);
+        setup.deadlines.socket = Duration::from_millis(750); // as 75 s to 25 s
+    }
     let rig = Rig::with(setup).await;
     let good = token::sign(SECRET, &open("demo"));
-    for transports in [WEBSOCKET, POLLING] {
-        let asked = json!({"auth": {"token": good}, "milliseconds": 4000, "large": 1_700_000});
-        let seen = run(&rig, transports, asked).await;
-        assert_eq!((count(&seen, "connect"), count(&seen, "disconnect")), (1, 0), "{transports:?} {seen:?}");
-        rig.server.wait_for_packet(|heard| heard.length > 1_700_000).await;
+    let all = [WEBSOCKET, POLLING].map(|transports| {
+        let asked = json!({"auth": {"token": good}, "milliseconds": milliseconds, "large": 1_700_000,
+            "last": format!("the last of {transports:?}")});
+        run(&rig, transports, asked)
+    });
+    for seen in join_all(all).await {
+        assert_eq!((count(&seen, "connect"), count(&seen, "disconnect")), (1, 0), "{seen:?}");
+        assert!(count(&seen, "ping") >= 3, "{seen:?}");
+        println!("{milliseconds} ms, {} pings", count(&seen, "ping"));
     }
+    for transports in [WEBSOCKET, POLLING] {
+        let last = json!(format!("the last of {transports:?}")).to_string();
+        rig.server.wait_for_packet(|heard| heard.packet.contains(&last)).await;
+    }
+    rig.server.wait_for_packet(|heard| heard.length > 1_700_000).await;
 }
 
 /// A dropped socket comes back with `session`, although its open token has expired by then.
@@ -140,21 +173,23 @@ async fn it_reconnects_with_its_session_after_the_open_token_has_expired() {
     if !client() {
         return;
     }
-    let rig = Rig::start().await;
     let mut old = open("demo");
     old["exp"] = json!(1_600_000_000);
     let session = token::sign(SECRET, &token::session("demo", ("ann", "Ann"), 1, &clock::system()));
     let again = json!({"session": session, "data": {"jwtOpen": token::sign(SECRET, &old)}});
     let good = token::sign(SECRET, &open("demo"));
-    let asked = json!({"auth": {"token": good}, "again": again, "milliseconds": 3000, "large": 1});
-    let dropping = async {
-        // What it says once it is connected, and knows it.
-        rig.server.wait_for_packet(|heard| heard.packet.contains("clientLog")).await;
-        rig.server.stop().await;
-        rig.server.start_again().await.unwrap();
-    };
-    let (seen, ()) = tokio::join!(run(&rig, WEBSOCKET, asked), dropping);
-    assert_eq!((count(&seen, "connect"), count(&seen, "disconnect")), (2, 1), "{seen:?}");
-    assert_eq!(seen.last().unwrap()["connected"], true);
-    rig.server.wait_for_packet(|heard| heard.packet.contains(&session)).await;
+    for transports in [WEBSOCKET, POLLING] {
+        let rig = Rig::start().await;
+        let asked = json!({"auth": {"token": good}, "again": again, "milliseconds": 3000, "large": 1});
+        let dropping = async {
+            // What it says once it is connected, and knows it.
+            rig.server.wait_for_packet(|heard| heard.packet.contains("clientLog")).await;
+            rig.server.stop().await;
+            rig.server.start_again().await.unwrap();
+        };
+        let (seen, ()) = tokio::join!(run(&rig, transports, asked), dropping);
+        assert_eq!((count(&seen, "connect"), count(&seen, "disconnect")), (2, 1), "{transports:?} {seen:?}");
+        assert_eq!(seen.last().unwrap()["connected"], true);
+        rig.server.wait_for_packet(|heard| heard.packet.contains(&session)).await;
+    }
 }

@@ -1,26 +1,18 @@
 //! Editors through the gateway: two of them write one document over WebSockets or polling, and what ends on one side ends on the other.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use rapidpm_gateway::rules::{frame, packet};
 use serde_json::{Value, json};
 use standin::document_server::Options;
 use standin::{Integrator, integrator};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::editor::{Editor, PATH};
-use crate::process::Process;
-use crate::rig::{self, Got, Rig, SECRET, Setup};
+use crate::editor::Editor;
+use crate::rig::{Got, Rig, SECRET, Setup};
 use crate::wire::{self, soon};
 
 async fn pair(server: Options) -> (Rig, Integrator) {
@@ -180,90 +172,5 @@ async fn an_editor_that_polls_joins_as_well() {
             seen.push_str(&soon("a poll", ask("GET", &sid, String::new())).await);
         }
         assert_eq!(ask("POST", &sid, "1".into()).await, "ok");
-    }
-}
-
-/// A Document Server that upgrades and then floods, or reads nothing.
-async fn flooding(floods: bool) -> (SocketAddr, Arc<AtomicU64>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let written = Arc::new(AtomicU64::new(0));
-    let count = written.clone();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let count = count.clone();
-            tokio::spawn(async move {
-                let mut head = vec![0; 4096];
-                let n = stream.read(&mut head).await.unwrap_or(0);
-                if head[..n].starts_with(b"GET /healthcheck") {
-                    return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue").await.ok();
-                }
-                let switch =
-                    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
-                stream.write_all(switch.as_bytes()).await.ok()?;
-                let greeting = packet::greeting("flooding", false, packet::Pace::default());
-                stream.write_all(&frame::say(frame::Kind::Text, greeting.as_bytes())).await.ok()?;
-                if !floods {
-                    return std::future::pending().await;
-                }
-                loop {
-                    count.fetch_add(stream.write(&[7; 65536]).await.ok()? as u64, Ordering::Relaxed);
-                }
-            });
-        }
-    });
-    (address, written)
-}
-
-/// Waits until a count no longer grows.
-async fn stops(count: &AtomicU64) -> u64 {
-    let (mut last, mut still) = (0, 0);
-    while still < 10 {
-        sleep(Duration::from_millis(50)).await; // one look
-        let now = count.load(Ordering::Relaxed);
-        still = if now == last && now > 0 { still + 1 } else { 0 };
-        last = now;
-    }
-    last
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_reads_slowly_holds_the_other_side_back() {
-    for floods in [true, false] {
-        let (server, written) = flooding(floods).await;
-        let gateway = Process::with(Setup::default(), Some(server)).await.reading();
-        let before = gateway.peak_memory();
-        let mut stream = rig::tls(gateway.https, Some("localhost"), &["http/1.1"]).await.unwrap();
-        let asked = format!(
-            "GET {PATH} HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\norigin: https://localhost\r\n\r\n"
-        );
-        stream.write_all(asked.as_bytes()).await.unwrap();
-        let claims = standin::token::session("demo", ("ann", "Ann"), 1, &standin::clock::system());
-        let connect = format!("40{}", json!({"session": standin::token::sign(SECRET, &claims)}));
-        stream.write_all(&frame::say_masked(frame::Kind::Text, connect.as_bytes())).await.unwrap();
-        let mut answer = [0; 12];
-        soon("the upgrade", stream.read_exact(&mut answer)).await.unwrap();
-        assert_eq!(wire::status(&String::from_utf8_lossy(&answer)), 101);
-        let flood = async {
-            if floods {
-                return std::future::pending::<()>().await;
-            }
-            // The head of a frame that never ends.
-            stream.write_all(&[0x82, 0xff, 0, 0, 0x7f, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.unwrap();
-            loop {
-                let n = stream.write(&[7; 65536]).await.unwrap();
-                written.fetch_add(n as u64, Ordering::Relaxed);
-            }
-        };
-        tokio::select! {
-            () = flood => {}
-            stopped = stops(&written) => {
-                println!("a socket that is not read (server floods: {floods}): stopped at {stopped} bytes");
-                assert!(stopped < 24 << 20, "nobody holds it back: {stopped}");
-            }
-        }
-        let grown = gateway.peak_memory() - before;
-        assert!(grown < 4 << 20, "{grown}");
     }
 }
