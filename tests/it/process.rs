@@ -131,11 +131,11 @@ impl Process {
         text
     }
 
-    /// Its memory now, in bytes: what it shares with others counts in part.
+    /// Its memory now, in bytes, without the program's own file: how much of that counts depends on who else runs it.
     pub fn memory(&self) -> u64 {
         let rollup = Path::new("/proc").join(self.child.id().to_string()).join("smaps_rollup");
         let rollup = std::fs::read_to_string(rollup).unwrap();
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Anonymous:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
