@@ -46,6 +46,11 @@ pub struct World {
     delivered: HashSet<Id>,
     /// By name: how often the integrator was sent it.
     taken: HashMap<String, u32>,
+    /// Copies that the archive was given, in all lives and in this one.
+    archive: HashSet<Id>,
+    copied: HashSet<Id>,
+    /// Saves that could not be kept.
+    passed: HashSet<Id>,
     waiting: HashSet<Id>,
     up: bool,
 }
@@ -63,6 +68,9 @@ impl World {
             acknowledged: BTreeMap::new(),
             delivered: HashSet::new(),
             taken: HashMap::new(),
+            archive: HashSet::new(),
+            copied: HashSet::new(),
+            passed: HashSet::new(),
             waiting: HashSet::new(),
             up: true,
         }
@@ -131,6 +139,9 @@ impl World {
             1 => Event::Invalid,
             _ => Event::Kept,
         };
+        if event == Event::NotKept {
+            self.passed.insert(id);
+        }
         if event == Event::Kept {
             let save = self.saves.get(id).unwrap();
             self.disk.insert(id, (self.now, save.fresh.clone(), Phase::Ready, false));
@@ -210,12 +221,23 @@ impl World {
                     }
                 }
                 Action::Drop(id) => drop(self.disk.remove(&id)),
-                Action::Copy(id) => {
-                    let save = self.saves.get(id).unwrap();
-                    assert!(save.fresh.kind != Kind::Farewell, "{save:?} has no document");
-                }
+                Action::Copy(id) => self.copy(id),
                 Action::Count(_) | Action::Alert(_) | Action::LetIn(_) => {}
             }
+        }
+    }
+
+    /// Once a life; after a crash perhaps once more, and the archive knows it again by its name.
+    fn copy(&mut self, id: Id) {
+        let save = self.saves.get(id).unwrap();
+        assert!(save.fresh.kind != Kind::Farewell, "{save:?} has no document");
+        assert!(self.copied.insert(id), "{save:?} was copied twice");
+        let accepted = self.acknowledged.contains_key(&id) || self.delivered.contains(&id);
+        assert!(accepted, "{save:?} was copied, and nobody accepted it");
+        // What was only passed through never had a document here.
+        assert!(self.disk.contains_key(&id) || self.passed.contains(&id), "{save:?} was copied too late");
+        if self.disk.contains_key(&id) {
+            self.archive.insert(id);
         }
     }
 
@@ -228,11 +250,12 @@ impl World {
         }
         self.fetching.clear();
         self.waiting.clear();
+        self.copied.clear();
         self.saves = Saves::default();
         for (id, (since, fresh, phase, newer)) in &self.disk {
             let age = self.now - since;
             self.saves.restore(self.now, age, fresh.clone(), *phase, *newer);
-            if *phase == Phase::Ready && fresh.kind != Kind::Spare {
+            if phase.is_open() && fresh.kind != Kind::Spare {
                 self.acknowledged.insert(*id, fresh.clone());
             }
         }
@@ -249,6 +272,7 @@ impl World {
             }
             while let Some(id) = self.flying.pop() {
                 *self.taken.entry(self.saves.get(id).unwrap().fresh.name.clone()).or_default() += 1;
+                self.delivered.insert(id);
                 self.happen(id, Event::Answered(Verdict::Taken));
             }
             if self.saves.survey(self.now).open == 0 {
@@ -265,6 +289,11 @@ impl World {
             // A farewell that something newer made pointless is not told.
             let is_pointless = fresh.kind == Kind::Farewell;
             assert!(is_kept || is_told || is_pointless, "{fresh:?} was lost: {phase:?}");
+            assert!(is_pointless || self.archive.contains(id), "{fresh:?} was accepted and is not archived");
+        }
+        let kept = self.delivered.iter().filter_map(|id| Some((id, self.disk.get(id)?)));
+        for (id, (_, fresh, ..)) in kept.filter(|(_, record)| record.1.kind != Kind::Farewell) {
+            assert!(self.archive.contains(id), "{fresh:?} was delivered and is not archived");
         }
     }
 }
