@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use serde_json::{Value, json};
 use standin::document_server::Options;
 use standin::{DocumentServer, Fault, Integrator, Network, integrator, token};
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -610,24 +610,18 @@ async fn a_real_redis_with_a_password() {
 }
 
 #[tokio::test]
-async fn an_archive_whose_key_nobody_knows() {
+async fn an_archive_that_is_unknown_refuses_or_is_away() {
+    let Some(mut sshd) = crate::openssh::Sshd::start(&["ed25519"]).await else { return };
     let ward = Ward::start().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            stream.write_all(b"SSH-2.0-test\r\n").await.ok();
-        }
-    });
-    let key = ward.rig.folder.path().join("archive.key");
-    crate::openssh::make_key(&key, "ed25519");
-    std::fs::write(ward.rig.folder.path().join("known"), "files.example ssh-ed25519 AAAA\n").unwrap();
-    ward.add(&format!(
-        "[archive]\nsftp = \"sftp://u@{address}/saves\"\nkey = {{ file = {key:?} }}\nknown_hosts = \"known\""
-    ));
-    let words = ["has no key of it", "ssh-keyscan -p", "fingerprint"];
-    ward.examine(&[]).await.expect(&[("archive", "failed")], &words);
-    let known = format!("[127.0.0.1]:{} ssh-ed25519 AAAA\n", address.port());
-    std::fs::write(ward.rig.folder.path().join("known"), known).unwrap();
+    ward.add(&sshd.table());
     ward.examine(&[]).await.expect(&[], &[]);
+    assert_eq!(std::fs::read_dir(sshd.file("files")).unwrap().count(), 0, "a look writes nothing");
+    sshd.know(&[]);
+    let words = ["does not have", "ssh-keyscan -p", "fingerprint"];
+    ward.examine(&[]).await.expect(&[("archive", "failed")], &words);
+    sshd.know(&["ed25519"]);
+    std::fs::write(sshd.file("authorized_keys"), "").unwrap();
+    ward.examine(&[]).await.expect(&[("archive", "failed")], &["does not let", "authorized_keys"]);
+    sshd.stop().await;
+    ward.examine(&[]).await.expect(&[("archive", "failed")], &["refused", "firewall"]);
 }

@@ -79,7 +79,7 @@ questions! {
     Spool "spool" "can saves be kept, and by nobody else be read" Some(Trouble::Save);
     Space "spool_space" "is there room for saves that wait" None;
     Fsync "spool_fsync" "does the disk keep what it says it has kept" None;
-    Archive "archive" "does the SFTP archive answer, and is its key known" None;
+    Archive "archive" "does the SFTP archive answer, is its key known, does it let us in" None;
     Redis "redis" "does Redis answer" None;
 }
 

@@ -1,18 +1,13 @@
 //! Questions to what else is configured: Redis, which several gateways share, and the SFTP archive.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 
-use aws_lc_rs::hmac;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::ask::{Missed, PATIENCE, Peer, Stage, Stream, connect};
 use super::question::{Finding, Question, Verdict};
-use crate::relay::Archive;
+use crate::relay::{Archive, sftp};
 use crate::state;
 
 /// The longest line of either protocol that is read.
@@ -129,75 +124,24 @@ fn pong(said: Result<String, Missed>) -> Verdict {
     }
 }
 
-/// Whether the archive's server answers, and is known.
+/// Whether the gateway can sign in at the archive: the way it goes with each copy, up to the first that it would write.
 pub async fn archive(archive: Option<&Archive>) -> Finding {
     let Some(archive) = archive else {
         return Question::Archive.is("", Verdict::skipped("not configured"));
     };
-    let of = format!("{}:{}", archive.host, archive.port);
-    let greeting = async {
-        let (mut stream, _) = connect(&Peer::plain(archive.host.clone(), archive.port)).await?;
-        line(&mut stream).await
+    let signed_in = timeout(PATIENCE, sftp::connect(archive)).await;
+    let said = match signed_in {
+        Ok(Ok(_)) => return Question::Archive.is(place(archive), Verdict::ok("known, and lets us in")),
+        Ok(Err(fault)) => fault.to_string(),
+        Err(_) => format!("nothing within {} s", PATIENCE.as_secs()),
     };
-    let known =
-        fs::read_to_string(&archive.known_hosts).map(|text| knows(&text, &archive.host, archive.port));
-    let Archive { host, port, known_hosts, .. } = archive;
-    Question::Archive.is(of, archived(greeting.await, &known, (host, *port, known_hosts)))
+    let cure = "Saves go on meanwhile, and what is accepted waits for its second copy. Is the SSH server up, does a firewall let this \
+                machine through, are [archive] and its known_hosts right?";
+    Question::Archive.is(place(archive), Verdict::failed(said, cure))
 }
 
-fn archived(
-    greeting: Result<String, Missed>,
-    known: &io::Result<bool>,
-    (host, port, known_hosts): (&str, u16, &Path),
-) -> Verdict {
-    match greeting {
-        Ok(greeting) if !greeting.starts_with("SSH-2.0-") => {
-            return Verdict::failed(
-                format!("greets with {}, which is not SSH", crate::cli::token::shown(&greeting)),
-                "archive.sftp must lead to an SSH server.",
-            );
-        }
-        Err(missed) => {
-            return Verdict::failed(
-                missed.to_string(),
-                "Is the SSH server up, and does a firewall let this machine through? Saves go on; only second copies are missing.",
-            );
-        }
-        Ok(_) => {}
-    }
-    let scan = format!(
-        "`ssh-keyscan -p {port} {host} >> {}`, and compare its fingerprint with the server's own.",
-        known_hosts.display()
-    );
-    match known {
-        Ok(true) => Verdict::ok("answers, and known_hosts has a key of it"),
-        Ok(false) => {
-            Verdict::failed("known_hosts has no key of it: the gateway will not talk to a stranger", scan)
-        }
-        Err(error) => Verdict::failed(format!("known_hosts cannot be read: {error}"), scan),
-    }
-}
-
-/// Whether a known_hosts file has a key of this server, by name or by the hash of it (sshd(8)).
-fn knows(text: &str, host: &str, port: u16) -> bool {
-    let name = if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") };
-    text.lines().filter(|line| !line.starts_with(['#', '@'])).any(|line| {
-        let mut words = line.split_whitespace();
-        let (Some(hosts), Some(_), Some(_)) = (words.next(), words.next(), words.next()) else {
-            return false;
-        };
-        hosts.split(',').any(|one| one == name || hashed(one, &name))
-    })
-}
-
-/// `|1|salt|hash`: HMAC-SHA1 of the name.
-fn hashed(one: &str, name: &str) -> bool {
-    let Some((salt, hash)) = one.strip_prefix("|1|").and_then(|rest| rest.split_once('|')) else {
-        return false;
-    };
-    let (Ok(salt), Ok(hash)) = (STANDARD.decode(salt), STANDARD.decode(hash)) else { return false };
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt);
-    hmac::verify(&key, name.as_bytes(), &hash).is_ok()
+fn place(archive: &Archive) -> String {
+    format!("{}:{}", archive.host, archive.port)
 }
 
 #[cfg(test)]
@@ -231,43 +175,5 @@ mod tests {
         assert!(pong(Ok("-NOAUTH Authentication required.".into())).cure().unwrap().contains("password"));
         assert!(pong(Ok("HTTP/1.1 400".into())).cure().unwrap().contains("redis-cli"));
         assert!(pong(missed()).cure().unwrap().contains("Start Redis"));
-    }
-
-    #[test]
-    fn a_host_is_known_by_name_or_hash() {
-        // Made with `ssh-keygen -H` of "files.rapidpm.uk".
-        let hash = hashed_line("files.rapidpm.uk");
-        for (text, host, port, known) in [
-            ("files.rapidpm.uk ssh-ed25519 AAAA", "files.rapidpm.uk", 22, true),
-            ("a,files.rapidpm.uk ssh-ed25519 AAAA", "files.rapidpm.uk", 22, true),
-            ("[files.rapidpm.uk]:2222 ssh-ed25519 AAAA", "files.rapidpm.uk", 2222, true),
-            ("files.rapidpm.uk ssh-ed25519 AAAA", "files.rapidpm.uk", 2222, false),
-            (&*hash, "files.rapidpm.uk", 22, true),
-            (&*hash, "other", 22, false),
-            ("# files.rapidpm.uk ssh-ed25519 AAAA", "files.rapidpm.uk", 22, false),
-            ("@revoked files.rapidpm.uk ssh-ed25519 AAAA", "files.rapidpm.uk", 22, false),
-            ("", "files.rapidpm.uk", 22, false),
-        ] {
-            assert_eq!(knows(text, host, port), known, "{text}");
-        }
-    }
-
-    fn hashed_line(name: &str) -> String {
-        let salt = [7; 20];
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &salt);
-        let hash = hmac::sign(&key, name.as_bytes());
-        format!("|1|{}|{} ssh-ed25519 AAAA", STANDARD.encode(salt), STANDARD.encode(hash))
-    }
-
-    #[test]
-    fn an_archive_must_be_ssh_and_known() {
-        let archive = ("h", 22, Path::new("/k"));
-        let greeting = || Ok("SSH-2.0-OpenSSH_9".to_owned());
-        let missed = || Err(Missed { stage: Stage::Connect, why: "x".into() });
-        assert_eq!(archived(greeting(), &Ok(true), archive).state(), "ok");
-        assert!(archived(greeting(), &Ok(false), archive).cure().unwrap().contains("ssh-keyscan -p 22 h"));
-        assert_eq!(archived(greeting(), &Err(io::ErrorKind::NotFound.into()), archive).state(), "failed");
-        assert_eq!(archived(Ok("220 ftp".into()), &Ok(true), archive).state(), "failed");
-        assert_eq!(archived(missed(), &Ok(true), archive).state(), "failed");
     }
 }
