@@ -4,7 +4,7 @@ use std::io::{self, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
 use crate::app::{Bound, Gateway, Inherited};
@@ -43,6 +43,9 @@ fn failed(e: &dyn std::error::Error) -> ExitCode {
 }
 
 fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anybody can hear that it runs: an unhandled SIGHUP or SIGTERM ends a process.
+    let signals = runtime.block_on(async { Signals::new() })?;
     let bound = Bound::with(&loaded.fixed, Inherited::from_env()?)?;
     let to_the_journal = is_journal(&env);
     let file = reload::File::new(path.to_owned(), env, tickets.clone(), &loaded);
@@ -60,7 +63,7 @@ fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result
     }
     systemd::ready("serves");
     // Only signals are waited for here; cores and control have their own threads.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(signals(&gateway))?;
+    runtime.block_on(signals.obeyed(&gateway));
     systemd::stopping("leaves: requests finish, editors reconnect to the next process");
     gateway.stop();
     Ok(())
@@ -93,15 +96,31 @@ fn say_where(gateway: &Gateway) {
     );
 }
 
-async fn signals(gateway: &Gateway) -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => gateway.reload(),
+/// What the gateway is told from outside.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes them from now on; what comes before [`Signals::obeyed`] is kept until then.
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Reloads on SIGHUP, until one of the others comes.
+    async fn obeyed(mut self, gateway: &Gateway) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => gateway.reload(),
+            }
         }
     }
 }

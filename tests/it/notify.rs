@@ -95,3 +95,18 @@ async fn the_watchdog_is_fed_and_a_stopped_process_feeds_it_no_more() {
     manager.socket.set_read_timeout(Some(wire::LONG)).unwrap();
     fed();
 }
+
+/// It once said that it was ready before it had taken its signals, and a `systemctl reload` of that moment ended it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_are_taken_before_anybody_hears_that_it_runs() {
+    let (manager, mut process) = Manager::start(Setup::default(), None).await;
+    assert!(has(&manager.next(), "READY=1"));
+    let taken = std::fs::read_to_string(format!("/proc/{}/status", process.child.id())).unwrap();
+    let taken = taken.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    let taken = u64::from_str_radix(taken.trim(), 16).unwrap();
+    for (name, number) in [("HUP", 1), ("INT", 2), ("TERM", 15)] {
+        assert!(taken >> (number - 1) & 1 == 1, "SIG{name} would end it: {taken:x}");
+    }
+    process.signal("TERM");
+    assert_eq!(process.ended().await, 0);
+}
