@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
+use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::{http1, http2};
@@ -18,6 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use standin::document_server::Options;
 use standin::{DocumentServer, Integrator, integrator};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::editor::Editor;
 use crate::rig::{self, SECRET, Setup};
@@ -237,7 +239,7 @@ async fn restarts_under_load_refuse_nobody_and_lose_no_request() {
     for _ in 0..2 {
         clients.push(tokio::spawn(client_2(load.clone(), unit.https)));
     }
-    let mut gaps = Vec::new();
+    let (mut gaps, mut lasts) = (Vec::new(), Vec::new());
     for _ in 0..restarts {
         let seen = load.fine.load(Ordering::Relaxed);
         let ann = Editor::join(unit.https, &integrator, "ann").await;
@@ -250,14 +252,26 @@ async fn restarts_under_load_refuse_nobody_and_lose_no_request() {
         let to = unit.https;
         let gap = tokio::spawn(async move {
             let mut ann = ann;
-            while ann.next().await.is_some() {}
+            // Said goodbye to, not cut off: 1001 comes while the process is still there.
+            let goodbye = loop {
+                match ann.0.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => break u16::from(frame.code),
+                    Some(Ok(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(goodbye, 1001);
             let closed = Instant::now();
+            drop(ann);
             Editor::connect(to).await;
-            closed.elapsed()
+            (closed, closed.elapsed())
         });
         unit.stop().await;
+        let gone = Instant::now();
         unit.start().await;
-        gaps.push(soon("an editor that comes back", gap).await.unwrap());
+        let (closed, gap) = soon("an editor that comes back", gap).await.unwrap();
+        lasts.push(gone.saturating_duration_since(closed));
+        gaps.push(gap);
     }
     load.over.store(true, Ordering::Relaxed);
     for client in clients {
@@ -267,8 +281,10 @@ async fn restarts_under_load_refuse_nobody_and_lose_no_request() {
         [&load.fine, &load.refused, &load.failed, &load.longest].map(|number| number.load(Ordering::Relaxed));
     println!(
         "{restarts} restarts: {fine} requests answered, {refused} refused, {failed} failed, the longest {longest} ms; \
-         an editor's socket was closed for {:?} at most",
-        gaps.iter().max()
+         an editor's socket was closed for {:?} at most, \
+         and the process gone {:?} after its 1001 at most",
+        gaps.iter().max(),
+        lasts.iter().max()
     );
     assert_eq!((refused, failed), (0, 0));
 }
