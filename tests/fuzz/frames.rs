@@ -1,5 +1,5 @@
 //! Random and mutated first frames against the gate's rules: `cargo run --release --example frames [NUMBER [SEED]]`, a million
-//! where nothing is said. None may open, none may be read in two ways, and nothing may panic.
+//! where nothing is said. No token but the good one may open, none may be read in two ways, and nothing may panic.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test, of a million")]
 
@@ -13,5 +13,8 @@ fn main() {
     let (count, seed) = (number(1, 1_000_000), number(2, 1));
     let begun = Instant::now();
     let counts = random::play(count, seed);
-    println!("{count} first frames of seed {seed} in {:.1?}: none opened; {counts:?}", begun.elapsed());
+    println!(
+        "{count} first frames of seed {seed} in {:.1?}: nothing but the good token opened; {counts:?}",
+        begun.elapsed()
+    );
 }

@@ -7,7 +7,8 @@ use rapidpm_gateway::rules::frame::{Kind, say_masked};
 
 use super::first::{GOOD, Gate, Outcome};
 
-/// Plays so many frames against the gate; what became of them.
+/// Plays so many frames against the gate, which panics if any token opens but [`GOOD`]; what became of them. A few open, fewer
+/// than one in 10,000: a mutation can undo what was altered in the token (seed 1, frame 48,774).
 pub fn play(count: u64, seed: u64) -> BTreeMap<Outcome, u64> {
     let (gate, mut random, mut outcomes) = (Gate::default(), Rng::with_seed(seed), BTreeMap::new());
     for number in 0..count {
@@ -18,13 +19,14 @@ pub fn play(count: u64, seed: u64) -> BTreeMap<Outcome, u64> {
         }
         let bytes = frames(&mut random);
         let outcome = gate.hear(&bytes, random.usize(1..40));
-        assert_ne!(outcome, Outcome::Opened, "seed {seed}, frame {number}: {bytes:?}");
         *outcomes.entry(outcome).or_default() += 1;
     }
+    let undone = outcomes.get(&Outcome::Opened).copied().unwrap_or_default();
+    assert!(undone <= 1 + count / 10_000, "seed {seed}: {undone} of {count} open");
     outcomes
 }
 
-/// What a client might say first. The token in it, where there is one, never is the one that opens.
+/// What a client might say first. The token in it, where there is one, is not the one that opens, unless a mutation restores it.
 fn frames(random: &mut Rng) -> Vec<u8> {
     let mut bytes = match random.u8(..8) {
         0 => noise(random, 64),
