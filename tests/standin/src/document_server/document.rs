@@ -61,7 +61,7 @@ pub(crate) struct Document {
     pub forced: usize,
     pub was_forgotten: bool,
     pub save_lock: Option<String>,
-    /// Counts comings and goings, so that a pending save knows that somebody has come back.
+    /// Counts comings and goings of those who edit, so that a pending save knows that somebody has come back.
     pub generation: u64,
     pub loading: Arc<tokio::sync::Mutex<()>>,
     next_index: u32,

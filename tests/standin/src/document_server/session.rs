@@ -207,7 +207,7 @@ impl Session {
             documents.entry(key.to_owned()).or_insert_with(|| Document::new(kind, &self.seat.base, now));
         shared.participants.retain(|known| known.sid != sid);
         shared.base.clone_from(&self.seat.base);
-        shared.generation += 1;
+        shared.generation += u64::from(!view);
         let before = editor["user"]["index"].as_u64().and_then(|index| u32::try_from(index).ok());
         let participant = Participant {
             sid: sid.clone(),
@@ -444,7 +444,7 @@ impl Session {
         let Some(document) = documents.get_mut(&key) else { return };
         let Some(place) = document.participants.iter().position(|known| known.sid == sid) else { return };
         let gone = document.participants.remove(place);
-        document.generation += 1;
+        document.generation += u64::from(!gone.view);
         if document.save_lock.as_ref() == Some(&sid) {
             document.save_lock = None;
         }
