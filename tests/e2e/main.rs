@@ -4,10 +4,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod chromium;
+#[path = "../it/load.rs"]
+#[expect(dead_code, reason = "it serves another binary as well")]
+mod load;
+#[path = "../it/process.rs"]
+#[expect(dead_code, reason = "it serves another binary as well")]
+mod process;
+mod restarts;
 #[path = "../it/rig.rs"]
 #[expect(dead_code, reason = "the rig serves another binary as well")]
 mod rig;
 mod status_page;
+#[path = "../it/unit.rs"]
+mod unit;
+#[path = "../it/wire.rs"]
+#[expect(dead_code, reason = "it serves another binary as well")]
+mod wire;
 
 use chromium::{Chromium, Tab};
 use rig::{Rig, SECRET, Setup};
@@ -17,7 +29,8 @@ use std::time::Duration;
 /// The text, in the editor's frame.
 const TEXT: &str = "document.getElementById('text')";
 
-async fn set_up() -> (Rig, Integrator) {
+/// The application, and a gateway's set-up in front of it, as in the demo. The save begins so long after the last editor has gone.
+async fn application(save_delay: Duration) -> (Integrator, Setup) {
     let rapidpm = Integrator::start(integrator::Options {
         secret: SECRET.into(),
         network: Network::default().insecure(), // the rig's certificate signs itself
@@ -25,13 +38,15 @@ async fn set_up() -> (Rig, Integrator) {
     })
     .await
     .unwrap();
-    let server = standin::document_server::Options {
-        save_delay: Duration::from_millis(200),
-        network: Network::default().insecure(),
-        ..Default::default()
-    };
+    let network = Network::default().insecure();
+    let server = standin::document_server::Options { save_delay, network, ..Default::default() };
     let tables = format!("[[integrators]]\nname = \"rapidpm\"\nurl = \"{}\"\n", rapidpm.url());
-    let rig = Rig::with(Setup { port_in_url: true, server, tables, ..Setup::default() }).await;
+    (rapidpm, Setup { port_in_url: true, server, tables, ..Setup::default() })
+}
+
+async fn set_up() -> (Rig, Integrator) {
+    let (rapidpm, setup) = application(Duration::from_millis(200)).await;
+    let rig = Rig::with(setup).await;
     rapidpm.set_gateway(&format!("https://localhost:{}", rig.https.port()));
     (rig, rapidpm)
 }

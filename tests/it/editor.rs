@@ -17,6 +17,11 @@ use crate::wire::soon;
 pub const PATH: &str =
     "/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/doc/demo/c/?EIO=4&transport=websocket&shardkey=demo";
 
+/// The path of a document's sockets.
+pub fn path(key: &str) -> String {
+    PATH.replace("/demo/", &format!("/{key}/")).replace("=demo", &format!("={key}"))
+}
+
 /// A client of the socket that does only what a test tells it.
 pub struct Editor(pub WebSocketStream<TlsStream<TcpStream>>);
 
@@ -73,14 +78,28 @@ impl Editor {
 
     /// Joins the document as this user.
     pub async fn join(to: SocketAddr, integrator: &Integrator, user: &str) -> Self {
-        let token = integrator.open_token("demo", (user, user), "edit");
-        let mut editor = Self::connect(to).await;
+        Self::open(to, integrator, "demo", (user, "edit")).await.0
+    }
+
+    /// Opens an integrator's document as this user and in this mode; with what the Document Server says to `auth`, and of the
+    /// document.
+    pub async fn open(
+        to: SocketAddr,
+        integrator: &Integrator,
+        id: &str,
+        (user, mode): (&str, &str),
+    ) -> (Self, Value, Value) {
+        let key = integrator.claims(id, (user, user), mode)["document"]["key"].as_str().unwrap().to_owned();
+        let token = integrator.open_token(id, (user, user), mode);
+        let mut editor = Self::connect_to(to, &path(&key)).await;
         editor.say(&format!("40{}", json!({"token": token}))).await;
         assert!(editor.next().await.unwrap().starts_with("40{"));
         editor.message(&json!({"type": "auth", "jwtOpen": token, "openCmd": {"c": "open"}})).await;
-        assert_eq!(editor.expect("auth").await["result"], 1);
-        assert_eq!(editor.expect("documentOpen").await["data"]["status"], "ok");
-        editor
+        let auth = editor.expect("auth").await;
+        assert_eq!(auth["result"], 1);
+        let document = editor.expect("documentOpen").await;
+        assert_eq!(document["data"]["status"], "ok");
+        (editor, auth, document)
     }
 
     pub async fn say(&mut self, packet: &str) {

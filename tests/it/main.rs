@@ -5,6 +5,7 @@
 
 mod archive;
 mod assets;
+mod day;
 mod desk;
 mod doctor;
 mod editor;
@@ -20,6 +21,7 @@ mod hosts;
 mod layout;
 mod leaving;
 mod limits;
+mod load;
 mod log_lines;
 mod logging;
 mod metrics;
@@ -59,5 +61,6 @@ mod strict;
 mod stub;
 mod token_cli;
 mod tokens;
+mod unit;
 mod wire;
 mod would_refuse;

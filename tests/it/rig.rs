@@ -269,6 +269,12 @@ pub fn write_pair(folder: &Path, stem: &str, chain: &str, key: &str) {
 
 /// gateway.toml of a rig.
 pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
+    let port = if setup.port_in_url { free_port() } else { 0 };
+    toml_on([port, 0], setup, server, folder)
+}
+
+/// The same, with these ports for https and http.
+pub fn toml_on([https, http]: [u16; 2], setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     let lines = |table: &str| {
         let of_table = setup.lines.iter().filter(|(name, _)| *name == table);
         of_table.map(|(_, line)| format!("{line}\n")).collect::<String>()
@@ -277,8 +283,7 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     // A rig that is dropped blocks its clients, which then cannot answer the goodbye: nothing is worth waiting for.
     let drain = if lines("server").contains("drain") { "" } else { "drain = \"50ms\"\n" };
     let names = quoted(&setup.names);
-    let port = if setup.port_in_url { free_port() } else { 0 };
-    let at_port = if setup.port_in_url { format!(":{port}") } else { String::new() };
+    let at_port = if setup.port_in_url { format!(":{https}") } else { String::new() };
     let public =
         setup.public.split(' ').map(|host| format!("\"https://{host}{at_port}\"")).collect::<Vec<_>>();
     let pairs = setup.more_names.iter().enumerate().map(|(at, names)| {
@@ -289,7 +294,7 @@ pub fn toml(setup: &Setup, server: SocketAddr, folder: &Path) -> String {
     });
     format!(
         "public_url = [{}]\n{}\n\
-         [server]\nhttps = [\"127.0.0.1:{port}\"]\nhttp = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{drain}{}\n\
+         [server]\nhttps = [\"127.0.0.1:{https}\"]\nhttp = [\"127.0.0.1:{http}\"]\nadmin = \"127.0.0.1:0\"\nworkers = 2\n{drain}{}\n\
          [[tls.certificates]]\nnames = [{names}]\nchain = \"rig.pem\"\nkey = \"rig.key\"\n{}\
          [jwt]\nsecret = {{ env = \"ONLY_OFFICE_SECRET\" }}\n{}\n\
          [document_server]\nservers = [\"http://{server}\"]\n{}\n\

@@ -10,7 +10,6 @@ use standin::{clock, token};
 
 use crate::editor::Editor;
 use crate::process;
-use crate::relay;
 use crate::rig::{Got, Rig, SECRET, Setup};
 use crate::wire;
 
@@ -40,6 +39,18 @@ async fn observing(lines: Vec<(&'static str, String)>) -> Rig {
 async fn list(rig: &Rig) -> Value {
     let page = wire::admin(rig.admin, "/api/v1/would-refuse").await;
     serde_json::from_str(page.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+}
+
+/// `doctor --would-refuse` of a rig's gateway: how it ends, and what it prints.
+pub async fn doctor(rig: &Rig, arguments: &[&str]) -> (Option<i32>, String) {
+    let file = rig.folder.path().join("doctor.toml");
+    let text = std::fs::read_to_string(rig.file()).unwrap();
+    let text = text.replace("admin = \"127.0.0.1:0\"", &format!("admin = \"{}\"", rig.admin));
+    std::fs::write(&file, text).unwrap();
+    let always = ["doctor", "--config", file.to_str().unwrap(), "--would-refuse"];
+    let mut command = process::command(&[&always, arguments].concat());
+    let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    (done.status.code(), String::from_utf8(done.stdout).unwrap())
 }
 
 /// The same claims, signed now with the rig's secret: what was valid when it was captured is valid again. What was not stays as
@@ -151,17 +162,7 @@ async fn what_enforce_would_refuse_is_listed_with_examples() {
         ..Setup::default()
     })
     .await;
-    let file = rig.folder.path().join("doctor.toml");
-    let text = std::fs::read_to_string(rig.folder.path().join("gateway.toml")).unwrap();
-    let text = text.replace("admin = \"127.0.0.1:0\"", &format!("admin = \"{}\"", rig.admin));
-    std::fs::write(&file, text).unwrap();
-    let run = async |arguments: &[&str]| {
-        let mut command =
-            process::command(&[&["doctor", "--config", file.to_str().unwrap()], arguments].concat());
-        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-        (done.status.code(), String::from_utf8(done.stdout).unwrap())
-    };
-    let (code, said) = run(&["--would-refuse"]).await;
+    let (code, said) = doctor(&rig, &[]).await;
     assert_eq!((code, said.starts_with("nothing since ")), (Some(0), true), "{said}");
 
     let session = token::sign(SECRET, &token::session("k1", ("u1", "Ann"), 1, &clock::system()));
@@ -177,7 +178,7 @@ async fn what_enforce_would_refuse_is_listed_with_examples() {
         Request::post("/converter").header("host", "localhost").body(Full::<Bytes>::from(body)).unwrap();
     rig.send(convert).await;
 
-    let (code, said) = run(&["--would-refuse", "--json"]).await;
+    let (code, said) = doctor(&rig, &["--json"]).await;
     assert_eq!(code, Some(1), "{said}");
     let list: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(list["mode"], "observe");
@@ -195,44 +196,10 @@ async fn what_enforce_would_refuse_is_listed_with_examples() {
     let id = list["examples"][1]["id"].as_str().unwrap().to_owned();
     rig.log.wait_for(move |line| line["id"] == *id && line["would_refuse"] == "key_mismatch").await;
     assert!(!said.contains("eyJ") && !said.contains("/a.docx") && !said.contains(SECRET), "{said}");
-    let (_, text) = run(&["--would-refuse"]).await;
+    let (_, text) = doctor(&rig, &[]).await;
     assert!(
         text.contains("1 key_mismatch, refused by mode = \"enforce\"")
             && text.contains("host elsewhere.example"),
         "{text}"
     );
-}
-
-#[tokio::test]
-async fn for_a_whole_editing_session_the_list_is_empty() {
-    let app = relay::application().await;
-    // The test's editor is a page of port 443; its gateway has another.
-    let origins = "origins = [\"https://localhost\"]".to_owned();
-    let lines = vec![("", "mode = \"observe\"".to_owned()), ("sockets", origins)];
-    let rig = Rig::with(relay::setup(&app, lines)).await;
-    app.set_public_url(&format!("https://localhost:{}/relay/rapidpm", rig.https.port()));
-    app.put("demo", "docx", "first");
-    let mut ann = Editor::join(rig.https, &app, "ann").await;
-    let ben = Editor::join(rig.https, &app, "ben").await;
-    ann.write("hello ").await;
-    drop((ann, ben));
-    app.wait_for_save("demo").await;
-    for (path, claims) in [
-        ("/command", token::command("version", None)),
-        (
-            "/converter",
-            token::convert(
-                "c1",
-                &format!("https://localhost:{}/relay/rapidpm/files/demo.docx", rig.https.port()),
-                "docx",
-                "pdf",
-            ),
-        ),
-    ] {
-        let body = json!({ "token": token::sign(SECRET, &claims) }).to_string();
-        let request =
-            Request::post(path).header("host", "localhost").body(Full::<Bytes>::from(body)).unwrap();
-        assert_eq!(rig.send(request).await.status, 200);
-    }
-    assert_eq!(list(&rig).await["counted"], json!([]));
 }
