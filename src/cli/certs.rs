@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -64,7 +64,9 @@ fn write_pair(args: &DevArgs) -> Result<Written, String> {
         .map_err(|error| format!("no certificate can be made for these names: {error}"))?;
     fs::create_dir_all(&args.out).map_err(|error| format!("{}: {error}", args.out.display()))?;
     // The key first: a chain without its key is of no use, and a key without a chain does no harm.
-    replace(&pair.key, key.as_bytes(), 0o600).map_err(|error| format!("{}: {error}", pair.key.display()))?;
+    replace(&pair.key, key.as_bytes(), 0o600)
+        .and_then(|()| share(&pair.key, &args.out))
+        .map_err(|error| format!("{}: {error}", pair.key.display()))?;
     replace(&pair.chain, chain.as_bytes(), 0o644)
         .map_err(|error| format!("{}: {error}", pair.chain.display()))?;
     Ok(pair)
@@ -85,6 +87,16 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Lets the folder's group read a key that root writes there: /etc/rapidpm-gateway/certs is `root:rapidpm-gateway`, and a gateway
+/// that cannot read its key does not start.
+fn share(key: &Path, folder: &Path) -> io::Result<()> {
+    let (own, theirs) = (fs::metadata(key)?.gid(), fs::metadata(folder)?.gid());
+    if own == theirs || chown(key, None, Some(theirs)).is_err() {
+        return Ok(()); // whoever may not give it away keeps it
+    }
+    fs::set_permissions(key, fs::Permissions::from_mode(0o640))
 }
 
 /// PEM of a chain and of its key.
@@ -118,8 +130,6 @@ fn toml_string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
     use crate::config::{self, Env};
     use crate::tls::Tickets;
@@ -146,6 +156,19 @@ mod tests {
         let loaded =
             config::load(&path, &env, &Tickets::new().unwrap()).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(loaded.warnings, []);
+    }
+
+    /// README's "Production" as root follows it: the pair is made in the gateway's folder, and its user could not read the key.
+    #[test]
+    fn a_key_in_the_gateways_folder_is_the_gateways_to_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let args = args(folder.path(), false);
+        fs::create_dir(&args.out).unwrap();
+        let root = chown(&args.out, None, Some(4711)).is_ok();
+        let pair = write_pair(&args).unwrap();
+        let about = fs::metadata(&pair.key).unwrap();
+        assert_eq!(about.mode() & 0o777, if root { 0o640 } else { 0o600 });
+        assert_eq!(about.gid() == 4711, root);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub mod run;
 pub mod saves;
 pub mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -24,6 +24,9 @@ pub const USAGE: u8 = 2;
 
 /// Wrong configuration: `EX_CONFIG` of sysexits.h, which systemd knows by name (`RestartPreventExitStatus=CONFIG`).
 pub const WRONG_CONFIGURATION: u8 = 78;
+
+/// Where systemd keeps what it hands to the gateway while that runs: `LoadCredential=` of systemd/rapidpm-gateway.service.
+const CREDENTIALS: &str = "/run/credentials/rapidpm-gateway.service";
 
 /// The gateway in front of an ONLYOFFICE Document Server.
 #[derive(Debug, Parser)]
@@ -90,11 +93,22 @@ impl ConfigArgs {
     }
 }
 
+/// The environment of a command. What an operator types looks at a gateway that runs already, and takes the credentials that
+/// this was given; the gateway itself takes only its own.
+fn environment(command: &Command, env: Env, running: &Path) -> Env {
+    match command {
+        Command::Run(_) => env,
+        _ if running.is_dir() => env.or("CREDENTIALS_DIRECTORY", running),
+        _ => env,
+    }
+}
+
 /// Does what was typed. Wrong usage exits with 2, from clap itself.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let env: Env = std::env::vars_os().collect();
-    match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let command = cli.command.unwrap_or(Command::Run(cli.run));
+    let env = environment(&command, std::env::vars_os().collect(), Path::new(CREDENTIALS));
+    match command {
         Command::Run(args) => run::run(&args, env),
         Command::Check(args) => check::check(&args, &env),
         Command::Certs { command: certs::CertsCommand::Dev(args) } => certs::dev(&args),
@@ -127,6 +141,26 @@ mod tests {
             assert_eq!(args.config, Some("x.toml".into()));
         }
         assert!(Cli::try_parse_from(["gateway"]).unwrap().command.is_none());
+    }
+
+    #[test]
+    fn what_is_typed_takes_the_credentials_of_the_gateway_that_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, stopped) = (folder.path(), folder.path().join("none"));
+        let own = || [("CREDENTIALS_DIRECTORY", "/own")].into_iter().collect::<Env>();
+        let table = [
+            ("check", Env::default(), running, Some(running)),
+            ("doctor", Env::default(), running, Some(running)),
+            ("check", own(), running, Some(Path::new("/own"))),
+            ("check", Env::default(), &stopped, None),
+            ("run", Env::default(), running, None),
+            ("run", own(), running, Some(Path::new("/own"))),
+        ];
+        for (typed, env, folder, expected) in table {
+            let command = Cli::try_parse_from(["gateway", typed]).unwrap().command.unwrap();
+            let env = environment(&command, env, folder);
+            assert_eq!(env.path("CREDENTIALS_DIRECTORY").as_deref(), expected, "{typed}");
+        }
     }
 
     #[test]

@@ -20,6 +20,13 @@ impl Env {
         self.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
+    /// The same with this variable, unless it has it.
+    #[must_use]
+    pub fn or(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.0.entry(name.into()).or_insert_with(|| value.into());
+        self
+    }
+
     /// Names of all variables that are readable as text: for suggestions.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().filter_map(|name| name.to_str())

@@ -151,7 +151,8 @@ fn credential(
     }
     let Some(directory) = context.env.path("CREDENTIALS_DIRECTORY") else {
         let message = format!(
-            "`{key}`: there are no credentials; systemd sets CREDENTIALS_DIRECTORY when the unit has LoadCredential={name}:…"
+            "`{key}`: there are no credentials; systemd sets CREDENTIALS_DIRECTORY when the unit has LoadCredential={name}:…; \
+             by hand, set it to the folder of the file {name}"
         );
         context.report.fault(span, message);
         return None;
