@@ -13,6 +13,8 @@ architecture=$(dpkg --print-architecture)
 libc=$(objdump -T "$binary" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)} # the same sources make the same package
 export SOURCE_DATE_EPOCH
+# Who packs it, as Debian's tools ask it of everybody; else who wrote the last change.
+maintainer="${DEBFULLNAME:-$(git log -1 --format=%an)} <${DEBEMAIL:-$(git log -1 --format=%ae)}>"
 umask 022
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
@@ -31,10 +33,26 @@ put 644 gateway.toml etc/rapidpm-gateway/gateway.toml
 sed -i 's/^secret = { env = "ONLY_OFFICE_SECRET" }$/secret = { credential = "onlyoffice-secret" }/' \
   "$root/etc/rapidpm-gateway/gateway.toml"
 grep -q '^secret = { credential = "onlyoffice-secret" }$' "$root/etc/rapidpm-gateway/gateway.toml"
-for page in README.md CHANGELOG.md; do put 644 "$page" "usr/share/doc/rapidpm-gateway/$page"; done
-for example in systemd/container/* systemd/rapidpm-gateway.service.d/*; do
-  put 644 "$example" "usr/share/doc/rapidpm-gateway/examples/$(basename "$example")"
+doc=usr/share/doc/rapidpm-gateway
+put 644 README.md $doc/README.md
+gzip -9n < CHANGELOG.md | put 644 /dev/stdin $doc/NEWS.gz
+put 644 systemd/debian/copyright $doc/copyright
+put 644 systemd/debian/lintian-overrides usr/share/lintian/overrides/rapidpm-gateway
+gzip -9n << CHANGELOG | put 644 /dev/stdin $doc/changelog.gz
+rapidpm-gateway ($version) unstable; urgency=medium
+
+  * What changed for users and operators: NEWS.gz beside this file.
+
+ -- $maintainer  $(date -Ru --date="@$SOURCE_DATE_EPOCH")
+CHANGELOG
+for example in systemd/container/* systemd/rapidpm-gateway.service.d/* monitoring/alerts.yml monitoring/dashboard.json; do
+  put 644 "$example" "$doc/examples/$(basename "$example")"
 done
+put 755 systemd/certbot-deploy.sh usr/libexec/rapidpm-gateway/certbot-deploy
+"$binary" man | gzip -9n | put 644 /dev/stdin usr/share/man/man1/rapidpm-gateway.1.gz
+"$binary" completions bash | put 644 /dev/stdin usr/share/bash-completion/completions/rapidpm-gateway
+"$binary" completions zsh | put 644 /dev/stdin usr/share/zsh/vendor-completions/_rapidpm-gateway
+"$binary" completions fish | put 644 /dev/stdin usr/share/fish/vendor_completions.d/rapidpm-gateway.fish
 
 for script in postinst prerm postrm; do put 755 "systemd/debian/$script" "DEBIAN/$script"; done
 echo /etc/rapidpm-gateway/gateway.toml > "$root/DEBIAN/conffiles" # an upgrade asks before it touches a changed one
@@ -42,7 +60,7 @@ cat > "$root/DEBIAN/control" <<CONTROL
 Package: rapidpm-gateway
 Version: $version
 Architecture: $architecture
-Maintainer: rapidpm-gateway maintainers <maintainers@rapidpm.uk>
+Maintainer: $maintainer
 Section: web
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$root" | cut -f1)

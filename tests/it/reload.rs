@@ -1,8 +1,9 @@
 //! A changed configuration is taken up as a whole or not at all, by itself or when somebody asks, and says what became of it.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use http_body_util::Full;
@@ -204,6 +205,35 @@ async fn a_renewed_certificate_is_served_as_certbot_and_kubernetes_put_it() {
     until_shown(&rig, &newest).await;
     mount("..2026_2");
     until_shown(&rig, &at("mount/..2026_2/tls.pem")).await;
+}
+
+/// certbot's folders are open to root alone: `systemd/certbot-deploy.sh` brings what is renewed to where the gateway reads it.
+#[tokio::test]
+async fn a_renewal_that_certbots_hook_hands_over_is_served() {
+    let rig = watching().await;
+    let lineage = rig.folder.path().join("live/rig"); // the rig's pair is called so
+    fs::create_dir_all(&lineage).unwrap();
+    let hand_over = || {
+        let mut hook = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/certbot-deploy.sh"));
+        hook.env("CERTS", rig.folder.path()).env("RENEWED_LINEAGE", &lineage).output().unwrap()
+    };
+    for _ in 0..3 {
+        certificate(&lineage, "new", &["localhost"]);
+        fs::rename(lineage.join("new.pem"), lineage.join("fullchain.pem")).unwrap();
+        fs::rename(lineage.join("new.key"), lineage.join("privkey.pem")).unwrap();
+        let handed = hand_over();
+        assert!(handed.status.success(), "{handed:?}");
+        until_shown(&rig, &lineage.join("fullchain.pem")).await;
+        let rights = fs::metadata(rig.folder.path().join("rig.key")).unwrap().permissions().mode();
+        assert_eq!(rights & 0o777, 0o640);
+    }
+    // Half of a renewal changes nothing.
+    fs::remove_file(lineage.join("privkey.pem")).unwrap();
+    let before = in_file(&rig.folder.path().join("rig.pem"));
+    assert!(!hand_over().status.success());
+    assert_eq!(in_file(&rig.folder.path().join("rig.pem")), before);
+    let left = fs::read_dir(rig.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_str().unwrap().starts_with(".rig")));
 }
 
 async fn until_shown(rig: &Rig, file: &Path) {
