@@ -37,6 +37,7 @@ doc=usr/share/doc/rapidpm-gateway
 put 644 README.md $doc/README.md
 gzip -9n < CHANGELOG.md | put 644 /dev/stdin $doc/NEWS.gz
 put 644 systemd/debian/copyright $doc/copyright
+systemd/notices.py | gzip -9n | put 644 /dev/stdin $doc/NOTICES.gz
 put 644 systemd/debian/lintian-overrides usr/share/lintian/overrides/rapidpm-gateway
 gzip -9n << CHANGELOG | put 644 /dev/stdin $doc/changelog.gz
 rapidpm-gateway ($version) unstable; urgency=medium
