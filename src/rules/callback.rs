@@ -5,6 +5,9 @@
 //! first, a bad one there is not rescued by the header, and the plan works on the claims. Each field of the body must be
 //! among the claims with the same value; claims may hold more. Real bodies never hold what their token does not, not even when
 //! `changesurl` and `history` were cut, so there is no exception to that.
+//!
+//! Body and header go to the application as they came, and nobody knows which of them it believes. So the header's token must
+//! hold as well where there is one, and say nothing else; and no field of the body may be there twice.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -17,6 +20,7 @@ use super::carrier::{Carried, TokenField, find_header};
 use super::class::{Class, Reading};
 use super::host::{Authority, PublicUrl};
 use super::objection::{Ground, Objection};
+use super::plain::Plain;
 use super::policy::Refusal;
 use super::table::Carrier;
 use super::token::{Settings, TokenFault};
@@ -28,9 +32,9 @@ pub const LARGEST: usize = 1 << 20;
 /// What is wrong with a callback whose token may well hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackFault {
-    /// The body is not one JSON object in UTF-8.
+    /// The body is not one JSON object in UTF-8 whose fields are there once.
     Malformed,
-    /// The body says something that its token does not.
+    /// The body or the header's token says something that the token which counts does not.
     Mismatch,
     /// A status that no callback of this Document Server has.
     Status,
@@ -49,8 +53,10 @@ impl CallbackFault {
     /// For operators.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Malformed => "the callback's body is not one JSON object",
-            Self::Mismatch => "the callback's body says something that its token does not",
+            Self::Malformed => "the callback's body is not one JSON object whose fields are there once",
+            Self::Mismatch => {
+                "the callback's body or the header's token says something that the body's token does not"
+            }
             Self::Status => "the callback's status is none of 1, 2, 3, 4, 6, 7",
         }
     }
@@ -137,35 +143,33 @@ impl Callback {
         tokens: &Settings,
         now: SystemTime,
     ) -> Result<Self, Refusal> {
-        let fields: Map<String, Value> =
-            serde_json::from_slice(body).map_err(|_| Refusal::Callback(CallbackFault::Malformed))?;
+        let Ok(Plain(Value::Object(fields))) = serde_json::from_slice(body) else {
+            return Err(Refusal::Callback(CallbackFault::Malformed));
+        };
         let carried = Carried { headers, query: None, body };
         let refused = |fault, carrier| Refusal::Token { fault, carrier };
-        let in_body = carried.find(&[Carrier::Body], tokens);
-        let (token, carrier) = match in_body {
-            Ok((token, carrier)) => (token, carrier),
-            Err((TokenFault::Missing, None)) => {
-                let found = find_header(headers, &field.name, &field.prefix);
-                let found = found.map_err(|fault| refused(fault, Some(Carrier::Header)))?;
-                (found.ok_or(refused(TokenFault::Missing, None))?.into(), Carrier::Header)
+        let in_header = find_header(headers, &field.name, &field.prefix);
+        let in_header = in_header.map_err(|fault| refused(fault, Some(Carrier::Header)))?;
+        let in_header = in_header.map(|token| claims(token, Carrier::Header, tokens, now)).transpose()?;
+        let (claims, secret_index) = match carried.find(&[Carrier::Body], tokens) {
+            Ok((token, carrier)) => {
+                let (claims, secret_index) = claims(&token, carrier, tokens, now)?;
+                let says_else = |other: &Map<String, Value>| !agrees(other, &claims);
+                if in_header.is_some_and(|(other, _)| says_else(&other)) {
+                    return Err(Refusal::Callback(CallbackFault::Mismatch));
+                }
+                (claims, secret_index)
             }
+            Err((TokenFault::Missing, None)) => in_header.ok_or(refused(TokenFault::Missing, None))?,
             Err((fault, carrier)) => return Err(refused(fault, carrier)),
         };
-        let verified = tokens.verify(&token, now).map_err(|fault| refused(fault, Some(carrier)))?;
-        let class = Class::of(&verified.claims, Reading::Merged);
-        if class != Class::Callback {
-            let ground = Ground::Class { takes: &[Class::Callback] };
-            return Err(Refusal::Objected(Objection { class, carrier, ground }));
-        }
-        let claims = layer(verified.claims);
-        let agrees = |(name, value): (&String, &Value)| name == "token" || claims.get(name) == Some(value);
-        if !fields.iter().all(agrees) {
+        if !agrees(&fields, &claims) {
             return Err(Refusal::Callback(CallbackFault::Mismatch));
         }
         let status = claims.get("status").and_then(Value::as_u64).and_then(Status::of);
         let status = status.ok_or(Refusal::Callback(CallbackFault::Status))?;
         let key = claims.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
-        Ok(Self { status, key, claims, secret_index: verified.secret_index })
+        Ok(Self { status, key, claims, secret_index })
     }
 
     /// What is to be done with it.
@@ -198,6 +202,28 @@ impl Callback {
     fn force_type(&self) -> Option<u64> {
         self.claims.get("forcesavetype").and_then(Value::as_u64)
     }
+}
+
+/// What a callback's token says, and which secret signed it.
+fn claims(
+    token: &str,
+    carrier: Carrier,
+    tokens: &Settings,
+    now: SystemTime,
+) -> Result<(Map<String, Value>, usize), Refusal> {
+    let verified =
+        tokens.verify(token, now).map_err(|fault| Refusal::Token { fault, carrier: Some(carrier) })?;
+    let class = Class::of(&verified.claims, Reading::Merged);
+    if class != Class::Callback {
+        let ground = Ground::Class { takes: &[Class::Callback] };
+        return Err(Refusal::Objected(Objection { class, carrier, ground }));
+    }
+    Ok((layer(verified.claims), verified.secret_index))
+}
+
+/// Whether each of `fields` is among the claims.
+fn agrees(fields: &Map<String, Value>, claims: &Map<String, Value>) -> bool {
+    fields.iter().all(|(name, value)| name == "token" || claims.get(name) == Some(value))
 }
 
 /// The claims that count, without times: those of the layer where the token has one.
@@ -359,6 +385,45 @@ mod tests {
         let mut more = body.clone();
         more["extra"] = json!(1);
         assert_eq!(read(&more, Some(&header)).unwrap_err(), "callback_mismatch");
+    }
+
+    /// Applications read the first or the last of two; the gateway read the last.
+    #[test]
+    fn a_field_that_is_there_twice_is_refused() {
+        let (body, header) = signed(&save());
+        let body = body.to_string();
+        for twice in ["\"url\":\"http://evil/x\"", "\"status\":6", "\"st\\u0061tus\":6", "\"users\":[]"] {
+            let first = body.replacen('{', &format!("{{{twice},"), 1);
+            assert_eq!(
+                read_bytes(first.as_bytes(), Some(&header)).unwrap_err(),
+                "callback_malformed",
+                "{twice}"
+            );
+        }
+        let deep = body.replace("\"type\":0", "\"type\":1,\"type\":0");
+        assert_ne!(deep, body);
+        assert_eq!(read_bytes(deep.as_bytes(), Some(&header)).unwrap_err(), "callback_malformed");
+    }
+
+    /// The header goes to the application as it came, and that may believe nothing else.
+    #[test]
+    fn a_header_that_does_not_hold_is_not_rescued_by_the_body() {
+        let (body, header) = signed(&save());
+        for at in 0..header.len() {
+            let mut changed = header.clone().into_bytes();
+            changed[at] ^= 1;
+            let changed = String::from_utf8(changed).unwrap();
+            assert!(read(&body, Some(&changed)).is_err(), "byte {at}");
+        }
+        let other = json!({"payload": {"key": "k1", "status": 2, "url": "http://ds/cache/files/data/other"}});
+        assert_eq!(read(&body, Some(&sign(&other))).unwrap_err(), "callback_mismatch");
+        let command = json!({"payload": {"c": "info", "key": "k1"}});
+        assert_eq!(read(&body, Some(&sign(&command))).unwrap_err(), "class_not_allowed");
+        let mut cut = save();
+        ["changesurl", "history"]
+            .into_iter()
+            .for_each(|name| drop(cut.as_object_mut().unwrap().remove(name)));
+        assert!(read(&body, Some(&sign(&json!({ "payload": cut })))).is_ok(), "the header may hold less");
     }
 
     #[test]

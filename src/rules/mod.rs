@@ -15,6 +15,7 @@ pub mod origin;
 pub mod packet;
 pub mod path;
 pub mod pick;
+pub mod plain;
 pub mod policy;
 pub mod purpose;
 pub mod query;
