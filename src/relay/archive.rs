@@ -66,7 +66,6 @@ impl Archiver {
             woken: Notify::new(),
             inner: Mutex::new(Inner { copies: Copies::default(), standing }),
         });
-        archiver.take_up();
         let worker = Arc::downgrade(&archiver);
         runtime.spawn(async move {
             let mut line = Line::default();
@@ -81,11 +80,15 @@ impl Archiver {
         archiver
     }
 
-    fn take_up(&self) {
+    /// Takes up what waited before, once the directory of saves can be used. Blocks.
+    pub(super) fn take_up(&self) {
         match self.spool.copies() {
-            Ok(found) => found.into_iter().for_each(|kept| {
-                self.inner().copies.enlist(self.now(), kept.id, kept.bytes, kept.shared);
-            }),
+            Ok(found) => {
+                for kept in found {
+                    self.inner().copies.enlist(self.now(), kept.id, kept.bytes, kept.shared);
+                }
+                self.woken.notify_one();
+            }
             Err(error) => {
                 self.say(Level::Error, "copies for the archive cannot be listed", &error.to_string(), &[])
             }

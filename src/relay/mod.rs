@@ -14,6 +14,7 @@ pub mod letter;
 mod listing;
 mod lock;
 pub mod memory;
+mod orders;
 mod record;
 pub mod sftp;
 pub mod spool;

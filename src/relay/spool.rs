@@ -11,8 +11,8 @@
 //! <directory>/lock                  held by the gateway that works here (flock); holds its process number
 //! ```
 //!
-//! Order of writes: each document, fsync; record, fsync; fsync of its folder; rename from `incoming` to `saves`; fsync of
-//! `saves`. Only then is anything promised. A crash before the rename leaves rubbish in `incoming`; between rename and the last
+//! Order of writes: the folders themselves and those above them that had to be made, fsync; each document, fsync; record, fsync;
+//! fsync of its folder; rename from `incoming` to `saves`; fsync of `saves`. Only then is anything promised. A crash before the rename leaves rubbish in `incoming`; between rename and the last
 //! fsync the entry may or may not be there, and nobody was told; after it, it is there. `state` is replaced by write, fsync,
 //! rename, fsync of the folder: a crash leaves the old one or the new one. A `state` that cannot be read counts as none: the
 //! save is delivered once more, under the same key. A record that cannot be read is left where it is and complained about.
@@ -20,7 +20,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use super::record::{Document, Record, Role, State, kind_name, phase_name};
@@ -82,6 +82,8 @@ pub struct Spool {
     disk: Arc<dyn Disk>,
     used: AtomicU64,
     entries: AtomicU64,
+    /// The folders are there for good: what lies in one that a crash takes back is gone with it.
+    founded: AtomicBool,
     /// Open and locked while a gateway works on the directory.
     lock: Mutex<Option<File>>,
 }
@@ -93,7 +95,8 @@ fn folder_name(id: Id) -> String {
 impl Spool {
     /// The directory below `root`, which need not exist yet.
     pub fn new(root: PathBuf, disk: Arc<dyn Disk>) -> Self {
-        Self { root, disk, used: AtomicU64::new(0), entries: AtomicU64::new(0), lock: Mutex::default() }
+        let (used, entries) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { root, disk, used, entries, founded: AtomicBool::new(false), lock: Mutex::default() }
     }
 
     /// Where it is.
@@ -168,10 +171,24 @@ impl Spool {
 
     fn prepare(&self) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
-        for name in ["incoming", "saves", "orders"] {
-            self.disk.before(Step::Create)?;
-            // Documents are nobody's business but the gateway's.
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.root.join(name))?;
+        let above = self.root.ancestors().skip(1).take_while(|folder| !folder.exists()).count();
+        let is_new = !self.root.exists();
+        for name in ["incoming", "saves", "orders", "archive"] {
+            let folder = self.root.join(name);
+            if !folder.is_dir() {
+                self.disk.before(Step::Create)?;
+                // Documents are nobody's business but the gateway's.
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+                self.founded.store(false, Ordering::Relaxed);
+            }
+        }
+        if !self.founded.load(Ordering::Relaxed) {
+            let made = if is_new { above + 1 } else { 0 };
+            // A folder's name is in the one above it; a relative path ends in the folder that the gateway runs in.
+            for folder in self.root.ancestors().take(made + 1) {
+                self.sync(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+            }
+            self.founded.store(true, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -286,16 +303,14 @@ impl Spool {
         Ok(())
     }
 
-    /// What operators want since the last look; each order is taken away.
+    /// What operators want. An order stays until it is [taken](Spool::take_order).
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn orders(&self) -> io::Result<Vec<(String, Id)>> {
         let mut orders = Vec::new();
         for entry in fs::read_dir(self.root.join("orders"))? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            fs::remove_file(entry.path()).ok();
+            let name = entry?.file_name().to_string_lossy().into_owned();
             let order = name
                 .split_once('-')
                 .and_then(|(verb, id)| Some((verb.to_owned(), Id(u64::from_str_radix(id, 16).ok()?))));
@@ -304,12 +319,24 @@ impl Spool {
         Ok(orders)
     }
 
+    /// Takes an order away. What cannot be taken away must not be carried out either: it would be every second.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn take_order(&self, verb: &str, id: Id) -> io::Result<()> {
+        fs::remove_file(self.order_file(verb, id))
+    }
+
+    fn order_file(&self, verb: &str, id: Id) -> PathBuf {
+        self.root.join("orders").join(format!("{verb}-{}", folder_name(id)))
+    }
+
     /// Leaves an order for the gateway that owns the directory.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn order(&self, verb: &str, id: Id) -> io::Result<()> {
-        File::create(self.root.join("orders").join(format!("{verb}-{}", folder_name(id)))).map(drop)
+        File::create(self.order_file(verb, id)).map(drop)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

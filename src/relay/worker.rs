@@ -24,7 +24,7 @@ use super::journal::{Entry, Journal};
 use super::memory::Memory;
 use super::spool::{Found, Role, Spool, State, phase_name};
 use super::status::{Trouble, Troubles};
-use super::{deliver, fetch};
+use super::{deliver, fetch, orders};
 use crate::ops::Ops;
 use crate::ops::log::Level;
 use crate::rules::save::{Action, Event, Fresh, Id, Phase, Reply, Save, Saves, Settled, Time, Welcome};
@@ -158,7 +158,7 @@ impl Relay {
     }
 
     /// Takes up what was kept before.
-    fn take_up(&self, found: io::Result<Vec<Found>>) {
+    fn take_up(self: &Arc<Self>, found: io::Result<Vec<Found>>) {
         let found = match found {
             Ok(found) => found,
             Err(error) => {
@@ -173,8 +173,10 @@ impl Relay {
         if self.troubles.over(Trouble::Directory) {
             self.say(Level::Info, "the directory of saves can be used", "");
         }
+        self.archiver.take_up();
         let wall = millis(SystemTime::now());
         let mut inner = self.inner();
+        let mut actions = Vec::new();
         for Found { id, record, state } in found {
             inner.next = inner.next.max(id.0 + 1);
             let Some(record) = record else {
@@ -194,8 +196,9 @@ impl Relay {
                 let content_type = Some("application/json".into());
                 inner.answers.insert(id, Answer { status, content_type, body: body.into() });
             }
-            inner.saves.restore(self.now(), age, record.fresh(id), phase, newer);
+            inner.saves.restore(self.now(), age, record.fresh(id), phase, newer, &mut actions);
         }
+        self.perform(&mut inner, actions);
     }
 
     /// Hands a callback in. `None`: there is no room for it now.
@@ -358,18 +361,7 @@ impl Relay {
         let orders = fetch::blocking(move || spool.orders()).await.unwrap_or_default();
         let limits = house::limits(&*(self.current)());
         for (verb, id) in orders {
-            let known = self.with_machine(|saves, now, actions| {
-                match verb.as_str() {
-                    "retry" => drop(saves.retry(now, id, &limits, actions)),
-                    "discard" => drop(saves.discard(now, id, actions)),
-                    _ => {}
-                }
-                saves.get(id).is_some()
-            });
-            // What cannot be read is no save to the machine, and still somebody wants it gone.
-            if verb == "discard" && !known {
-                self.journal.note(id, Entry::Drop);
-            }
+            orders::carry_out(self, verb, id, &limits).await;
         }
     }
 

@@ -234,6 +234,17 @@ pub enum Welcome {
     Answered(Id, Reply),
 }
 
+/// What came of an operator's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ordered {
+    /// It was carried out.
+    Done,
+    /// Not now: the save is on its way, and nobody knows yet what comes of it.
+    Later,
+    /// There is nothing to carry out any more.
+    Pointless,
+}
+
 /// How long things may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -167,6 +167,8 @@ async fn a_directory_that_comes_later_is_taken_up_without_a_restart() {
     let root = folder.path().join("saves");
     let elsewhere = folder.path().join("elsewhere");
     keep(&elsewhere, 7, UNIX_EPOCH.elapsed().unwrap());
+    look(&elsewhere).copy(Id(7)).unwrap().unwrap(); // waits for the archive
+    assert_eq!(std::fs::read_dir(elsewhere.join("archive")).unwrap().count(), 1);
     let setup = setup(&app, vec![]);
     let nowhere = "127.0.0.1:9".parse().unwrap();
     std::fs::create_dir(folder.path().join("mount")).unwrap();
@@ -184,6 +186,12 @@ async fn a_directory_that_comes_later_is_taken_up_without_a_restart() {
     let taken_up = app.wait_for_callback(|callback| callback.key == "k7");
     assert!(soon("what lay there", taken_up).await.header("idempotency-key").is_some());
     assert!(!troubles().contains(&Trouble::Directory));
+    let counted = async {
+        while !desk.counts("gateway_archive_waiting 1") {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the copy", counted).await;
 }
 
 /// A save that was taken over, and a gateway that is gone.

@@ -252,13 +252,15 @@ impl World {
         self.waiting.clear();
         self.copied.clear();
         self.saves = Saves::default();
+        let mut actions = Vec::new();
         for (id, (since, fresh, phase, newer)) in &self.disk {
             let age = self.now - since;
-            self.saves.restore(self.now, age, fresh.clone(), *phase, *newer);
+            self.saves.restore(self.now, age, fresh.clone(), *phase, *newer, &mut actions);
             if phase.is_open() && fresh.kind != Kind::Spare {
                 self.acknowledged.insert(*id, fresh.clone());
             }
         }
+        self.act(actions);
     }
 
     /// Everything heals; then nothing may be open, locked or lost.

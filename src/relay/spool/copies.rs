@@ -39,8 +39,8 @@ impl Spool {
             if !self.document(id, Role::Document).exists() {
                 return Ok(None);
             }
+            self.prepare()?;
             self.disk.before(Step::Create)?;
-            fs::create_dir_all(self.root.join("archive"))?;
             let draft = self.root.join("incoming").join(format!("copy-{}", folder_name(id)));
             fs::remove_dir_all(&draft).or_else(absent_is_fine)?;
             fs::create_dir_all(&draft)?;

@@ -138,11 +138,15 @@ fn one_gateway_at_a_time() {
 }
 
 #[test]
-fn orders_are_taken_once() {
+fn an_order_stays_until_it_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let spool = Spool::new(folder.path().into(), Arc::new(RealDisk));
     spool.open().unwrap();
     spool.order("retry", Id(9)).unwrap();
-    assert_eq!(spool.orders().unwrap(), [("retry".to_owned(), Id(9))]);
+    for _ in 0..2 {
+        assert_eq!(spool.orders().unwrap(), [("retry".to_owned(), Id(9))]);
+    }
+    spool.take_order("retry", Id(9)).unwrap();
     assert_eq!(spool.orders().unwrap(), []);
+    assert!(spool.take_order("retry", Id(9)).is_err(), "whoever cannot take it must not carry it out");
 }

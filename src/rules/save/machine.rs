@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::place::{Integrator, Line};
 use super::{
-    Action, Event, Freed, Fresh, Id, Kind, Limits, Parked, Phase, Reply, Save, Settled, Survey, Time,
-    Verdict, Welcome,
+    Action, Event, Freed, Fresh, Id, Kind, Limits, Ordered, Parked, Phase, Reply, Save, Settled, Survey,
+    Time, Verdict, Welcome,
 };
 use crate::rules::retry;
 
@@ -93,7 +93,15 @@ impl Saves {
 
     /// A save found on disk at the start. What was being worked on counts as taken over: it is on disk. `newer`: something
     /// newer had come to its place.
-    pub fn restore(&mut self, now: Time, age: Time, fresh: Fresh, phase: Phase, newer: bool) {
+    pub fn restore(
+        &mut self,
+        now: Time,
+        age: Time,
+        fresh: Fresh,
+        phase: Phase,
+        newer: bool,
+        actions: &mut Vec<Action>,
+    ) {
         let phase = match phase {
             Phase::Intake | Phase::Trying | Phase::Passing | Phase::Ready if fresh.kind == Kind::Spare => {
                 Phase::Reserve
@@ -104,11 +112,8 @@ impl Saves {
         let name = line_name(&fresh.integrator, &fresh.target);
         self.line(&name).heard(fresh.id, &fresh.key);
         let mut save = Save::new(now, fresh);
-        save.phase = phase;
-        save.since = now.saturating_sub(age);
-        save.tries = 1;
-        save.newer = newer;
-        save.counted = phase != Phase::Ready;
+        (save.since, save.tries, save.newer) = (now.saturating_sub(age), 1, newer);
+        (save.phase, save.counted) = (phase, phase != Phase::Ready);
         save.replied = Some(match phase {
             Phase::Ready => Reply::Kept,
             Phase::Reserve => Reply::Unavailable,
@@ -117,6 +122,12 @@ impl Saves {
         let delivered = phase == Phase::Settled(Settled::Delivered);
         if delivered || matches!(phase, Phase::Ready | Phase::Parked(_)) {
             self.acknowledge(&save, delivered);
+        }
+        // What was kept only until this had come: the crash may have been between the two.
+        let is_newest = phase == Phase::Reserve || (delivered && save.fresh.kind != Kind::Farewell);
+        let is_end = save.fresh.kind == Kind::Final && phase != Phase::Settled(Settled::Failed);
+        if is_newest || is_end {
+            self.release_reserve(&save.fresh.key, actions);
         }
         self.enter(save);
     }
@@ -230,9 +241,9 @@ impl Saves {
         self.tick(now, limits, actions);
     }
 
-    /// An operator wants a save tried again at once. Whether there was anything to try.
-    pub fn retry(&mut self, now: Time, id: Id, limits: &Limits, actions: &mut Vec<Action>) -> bool {
-        let Some(save) = self.all.get_mut(&id) else { return false };
+    /// An operator wants a save tried again at once. What is on its way is being tried.
+    pub fn retry(&mut self, now: Time, id: Id, limits: &Limits, actions: &mut Vec<Action>) -> Ordered {
+        let Some(save) = self.all.get_mut(&id) else { return Ordered::Pointless };
         match save.phase {
             Phase::Ready => save.due = now,
             Phase::Parked(_) | Phase::Reserve => {
@@ -244,21 +255,22 @@ impl Saves {
                 self.reserve.retain(|_, reserve| *reserve != id);
                 actions.push(Action::Store(id));
             }
-            _ => return false,
+            _ => return Ordered::Pointless,
         }
         self.tick(now, limits, actions);
-        true
+        Ordered::Done
     }
 
     /// An operator throws a save away. Not while it is on its way.
-    pub fn discard(&mut self, now: Time, id: Id, actions: &mut Vec<Action>) -> bool {
-        let Some(save) = self.all.get(&id) else { return false };
-        if !matches!(save.phase, Phase::Ready | Phase::Parked(_) | Phase::Reserve) {
-            return false;
+    pub fn discard(&mut self, now: Time, id: Id, actions: &mut Vec<Action>) -> Ordered {
+        match self.all.get(&id).map(|save| save.phase) {
+            None | Some(Phase::Settled(_)) => return Ordered::Pointless,
+            Some(Phase::Intake | Phase::Trying | Phase::Passing) => return Ordered::Later,
+            Some(Phase::Ready | Phase::Parked(_) | Phase::Reserve) => {}
         }
         self.reply(id, Reply::Unavailable, actions);
         self.settle(now, id, Settled::Discarded, actions);
-        true
+        Ordered::Done
     }
 
     /// A save.

@@ -45,6 +45,13 @@ fn begun(saves: &mut Saves, now: Time, id: u64, key: &str, target: &str, kind: K
     on(saves, now, id, Event::Kept)
 }
 
+/// As found on disk at the start.
+fn restore(saves: &mut Saves, now: Time, age: Time, fresh: Fresh, phase: Phase, newer: bool) -> Vec<Action> {
+    let mut actions = Vec::new();
+    saves.restore(now, age, fresh, phase, newer, &mut actions);
+    actions
+}
+
 const AWAY: Event = Event::Answered(Verdict::Again { down: true });
 const ODD: Event = Event::Answered(Verdict::Again { down: false });
 const TAKEN: Event = Event::Answered(Verdict::Taken);
@@ -272,12 +279,16 @@ fn what_is_out_of_time_is_parked_and_an_operator_can_retry_or_discard() {
     assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::OutOfTime));
     assert!(saves.locked().is_empty());
     let mut actions = Vec::new();
-    assert!(saves.retry(late + 60_000, Id(1), &LIMITS, &mut actions));
+    assert_eq!(saves.retry(late + 60_000, Id(1), &LIMITS, &mut actions), Ordered::Done);
     assert!(actions.contains(&Action::Try(Id(1))));
-    assert!(!saves.discard(late + 60_000, Id(1), &mut actions), "not while it is on its way");
+    assert_eq!(saves.discard(late + 60_000, Id(1), &mut actions), Ordered::Later, "it is on its way");
     on(&mut saves, late + 60_000, 1, FINAL);
-    assert!(saves.discard(late + 60_001, Id(1), &mut actions));
+    assert_eq!(saves.discard(late + 60_001, Id(1), &mut actions), Ordered::Done);
     assert!(!actions.contains(&Action::Count(true)), "counted once");
+    for id in [1, 2] {
+        assert_eq!(saves.discard(late + 60_002, Id(id), &mut actions), Ordered::Pointless);
+        assert_eq!(saves.retry(late + 60_002, Id(id), &LIMITS, &mut actions), Ordered::Pointless);
+    }
 }
 
 #[test]
@@ -335,20 +346,45 @@ fn that_a_session_ended_without_changes_is_said_at_once_and_only_while_it_is_tru
 #[test]
 fn what_is_outdated_stays_so_through_a_restart() {
     let mut saves = Saves::default();
-    saves.restore(0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), false);
+    restore(&mut saves, 0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), false);
     assert_eq!(heard(&mut saves, 2, "/cb", "k2"), [Action::Store(Id(1))]);
     assert!(saves.get(Id(1)).unwrap().newer);
     let mut again = Saves::default();
-    again.restore(0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), true);
+    restore(&mut again, 0, 0, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Parked(Parked::Refused), true);
     again.retry(1, Id(1), &LIMITS, &mut Vec::new());
     assert_eq!(again.get(Id(1)).unwrap().phase, Phase::Parked(Parked::Superseded));
+}
+
+/// Killed between a newer force-save, or the session's end, and the moment at which the older one was let go.
+#[test]
+fn a_reserve_that_a_crash_left_behind_is_let_go_at_the_start() {
+    for (kind, phase, goes) in [
+        (Kind::Spare, Phase::Reserve, true),
+        (Kind::Spare, Phase::Settled(Settled::Delivered), true),
+        (Kind::Final, Phase::Ready, true),
+        (Kind::Final, Phase::Parked(Parked::Refused), true),
+        (Kind::Final, Phase::Settled(Settled::Delivered), true),
+        (Kind::Final, Phase::Settled(Settled::Failed), false),
+        (Kind::Form, Phase::Ready, false),
+        (Kind::Farewell, Phase::Ready, false),
+    ] {
+        let mut saves = Saves::default();
+        assert_eq!(
+            restore(&mut saves, 0, 0, fresh(1, "n1", "k", "/cb", Kind::Spare), Phase::Reserve, false),
+            []
+        );
+        assert_eq!(restore(&mut saves, 0, 0, fresh(2, "n2", "other", "/o", kind), phase, false), []);
+        let actions = restore(&mut saves, 0, 0, fresh(3, "n3", "k", "/cb", kind), phase, false);
+        assert_eq!(actions.contains(&Action::Drop(Id(1))), goes, "{kind:?} {phase:?}: {actions:?}");
+        assert_eq!(saves.get(Id(1)).is_none(), goes, "{kind:?} {phase:?}");
+    }
 }
 
 #[test]
 fn a_clock_that_jumped_parks_nothing_that_was_not_tried() {
     let mut saves = Saves::default();
     let years = 10 * 365 * 24 * 3_600_000;
-    saves.restore(years, years, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Ready, false);
+    restore(&mut saves, years, years, fresh(1, "n1", "k", "/cb", Kind::Final), Phase::Ready, false);
     assert!(tick(&mut saves, years).contains(&Action::Try(Id(1))));
     on(&mut saves, years + 1, 1, AWAY);
     assert_eq!(saves.get(Id(1)).unwrap().phase, Phase::Parked(Parked::OutOfTime));
@@ -358,7 +394,8 @@ fn a_clock_that_jumped_parks_nothing_that_was_not_tried() {
 fn an_integrator_that_comes_back_is_not_overrun() {
     let mut saves = Saves::default();
     for id in 1..=100 {
-        saves.restore(
+        restore(
+            &mut saves,
             0,
             0,
             fresh(id, &format!("n{id}"), &format!("k{id}"), &format!("/{id}"), Kind::Final),
@@ -372,7 +409,7 @@ fn an_integrator_that_comes_back_is_not_overrun() {
     // Whoever the Document Server waits for is not counted, and another integrator has a measure of its own.
     assert_eq!(tries(&begun(&mut saves, 2, 201, "fresh", "/fresh", Kind::Final)), 1);
     let other = Fresh { integrator: "other".into(), ..fresh(202, "n202", "o", "/o", Kind::Final) };
-    saves.restore(2, 0, other, Phase::Ready, false);
+    restore(&mut saves, 2, 0, other, Phase::Ready, false);
     assert_eq!(tries(&tick(&mut saves, 3)), 1);
     assert_eq!(tries(&tick(&mut saves, 61_000)), 16, "what hangs stands in nobody's way");
 }
