@@ -24,7 +24,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::systemd::{Present, Roll};
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
-use crate::{assets, reload, sockets, upstream};
+use crate::{assets, reload, sockets, state, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
 const LAST: Duration = Duration::from_millis(500);
@@ -167,6 +167,9 @@ impl Gateway {
         let relay = Relay::start(control.handle().clone(), spool, ops.clone(), judge, move || {
             current.load() as Arc<dyn House>
         })?;
+        let current = live.clone();
+        let state =
+            state::Watch::start(control.handle(), ops.clone(), move || current.load().settings.state.place());
         let workers =
             fixed.workers.map_or_else(|| thread::available_parallelism().map_or(1, Into::into), Into::into);
         let (asks, asked) = mpsc::channel(MOST_ASKS);
@@ -207,6 +210,7 @@ impl Gateway {
             asks,
             relay,
             sockets,
+            state,
             leaving: gateway.leaving.clone(),
             begun: begun.into_std(),
         };

@@ -87,7 +87,7 @@ impl Health {
         let saves = admin.relay.status();
         let mut complaints = saves.complaints();
         complaints.extend(admin.live.complaints(SystemTime::now()));
-        let components = vec![Component::disabled("redis"), onlyoffice(admin), sftp(admin)];
+        let components = vec![redis(admin), onlyoffice(admin), sftp(admin)];
         Self {
             standing: overall(&components, &complaints),
             components,
@@ -132,6 +132,17 @@ fn onlyoffice(admin: &Admin) -> Component {
         (Standing::Healthy, None)
     };
     Component { name: "onlyoffice", standing, detail, since: None }
+}
+
+/// Redis is asked every five seconds; each gateway goes on by itself while it is away.
+fn redis(admin: &Admin) -> Component {
+    let told = admin.state.standing();
+    let (standing, detail) = match told.answer {
+        None => return Component::disabled("redis"),
+        Some(Ok(())) => (Standing::Healthy, None),
+        Some(Err(fault)) => (Standing::Unhealthy, Some(fault)),
+    };
+    Component { name: "redis", standing, detail, since: Some(told.since) }
 }
 
 /// The archive is asked by who carries copies to it, every five minutes when nothing is to be carried.

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use crate::live::{Asks, Live};
 use crate::ops::Ops;
 use crate::relay::Relay;
-use crate::sockets;
+use crate::{sockets, state};
 
 mod events;
 mod health;
@@ -57,6 +57,8 @@ pub struct Admin {
     pub relay: Arc<Relay>,
     /// Who is in which document.
     pub sockets: Arc<sockets::Shared>,
+    /// Whether shared state can be reached.
+    pub state: Arc<state::Watch>,
     /// Whether the gateway is on its way out: alive, serving, and not ready.
     pub leaving: Arc<AtomicBool>,
     /// Since when the gateway runs.

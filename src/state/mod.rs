@@ -1,5 +1,10 @@
 //! What several gateways share: locks, the journal's index, sessions.
 
+pub mod redis;
+mod watch;
+
+pub use watch::{Standing, Watch};
+
 /// Where shared state lives.
 #[derive(Debug)]
 pub enum Settings {

@@ -15,6 +15,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::redis::Redis;
 use crate::rig::{self, Rig, SECRET, Setup};
 use crate::{process, wire};
 
@@ -560,49 +561,11 @@ async fn redis_is_away() {
         .expect(&[("redis", "failed")], &["no connection", "systemctl status redis-server"]);
 }
 
-/// Kills what a test has started.
-struct Started(std::process::Child);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
-/// A real Redis that demands a password; `None` where there is none to be had.
-fn redis(folder: &std::path::Path) -> Option<(Started, u16)> {
-    use std::io::BufRead;
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut command = Command::new("redis-server");
-    command.args([
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        &port.to_string(),
-        "--requirepass",
-        "p@ss",
-        "--save",
-        "",
-        "--dir",
-    ]);
-    let started = command.arg(folder).stdout(std::process::Stdio::piped()).spawn();
-    let Ok(mut started) = started else {
-        assert!(std::env::var_os("CI").is_none(), "redis-server is needed");
-        println!("not tried: there is no redis-server");
-        return None;
-    };
-    let lines = std::io::BufReader::new(started.stdout.take().unwrap()).lines();
-    let started = Started(started);
-    let ready = lines.map_while(Result::ok).any(|line| line.contains("Ready to accept connections"));
-    assert!(ready, "redis-server ended");
-    Some((started, port))
-}
-
 #[tokio::test]
 async fn a_real_redis_with_a_password() {
     let ward = Ward::start().await;
-    let Some((_redis, port)) = redis(ward.rig.folder.path()) else { return };
+    let Some(redis) = Redis::start(ward.rig.folder.path()) else { return };
+    let port = redis.port;
     ward.add(&format!("[state]\nredis = \"redis://127.0.0.1:{port}\""));
     ward.examine(&[]).await.expect(&[("redis", "failed")], &["does not let us in", "redis://user:password@"]);
     ward.change(&format!("redis://127.0.0.1:{port}"), &format!("redis://:p%40ss@127.0.0.1:{port}"));

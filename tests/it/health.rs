@@ -11,6 +11,7 @@ use standin::integrator::Reply;
 use tokio::net::TcpStream;
 
 use crate::process::{Process, command};
+use crate::redis::{PASSWORD, Redis};
 use crate::relay::{application, posted, setup};
 use crate::rig::{Got, Rig, Setup};
 
@@ -63,6 +64,31 @@ async fn a_document_server_that_is_gone_is_unhealthy() {
     assert_eq!((code, told["components"]["onlyoffice"]["status"].as_str()), (503, Some("unhealthy")));
     rig.server.start_again().await.unwrap();
     assert_eq!(ask_for(&rig, "healthy").await.0, 200);
+}
+
+/// It is asked in the background, and each gateway goes on by itself while it is away.
+#[tokio::test]
+async fn a_redis_that_is_gone_degrades_it_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(redis) = Redis::start(folder.path()) else { return };
+    let port = redis.port;
+    let tables = format!("[state]\nredis = \"redis://:{}@127.0.0.1:{port}\"\n", PASSWORD.replace('@', "%40"));
+    let rig = Rig::with(Setup { tables, ..Setup::default() }).await;
+    let of_redis = |told: &Value| told["components"]["redis"].clone();
+    loop {
+        let told = ask_for(&rig, "healthy").await.1; // before it was asked, it counts as none
+        if of_redis(&told)["status"] == "healthy" {
+            break;
+        }
+    }
+    drop(redis);
+    let (code, told) = ask_for(&rig, "degraded").await;
+    assert_eq!((code, &of_redis(&told)["status"]), (200, &json!("unhealthy")));
+    assert!(of_redis(&told)["detail"].as_str().unwrap().starts_with("no connection"), "{told}");
+    let _redis = Redis::start_on(port, folder.path());
+    let (_, told) = ask_for(&rig, "healthy").await;
+    assert_eq!(of_redis(&told)["status"], "healthy");
+    rig.log.wait_for(|line| line["message"] == "Redis answers again").await;
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod polling;
 mod process;
 mod raw;
 mod readme;
+mod redis;
 mod relay;
 mod relay_answers;
 mod relay_captures;
