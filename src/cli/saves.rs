@@ -210,6 +210,7 @@ fn export(spool: &Spool, one: &One, file: &PathBuf, part: &str) -> io::Result<()
 fn order(spool: &Spool, one: &One, verb: &str) -> io::Result<()> {
     let save = find(spool, one)?;
     spool.order(verb, save.id)?;
-    out::say(&format_args!("{verb} {}: the running gateway takes it up within a second", one.id));
+    let when = "the running gateway takes it up within a second, and a save on its way when it is back";
+    out::say(&format_args!("{verb} {}: {when}", one.id));
     Ok(())
 }

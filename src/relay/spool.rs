@@ -11,9 +11,10 @@
 //! <directory>/lock                  held by the gateway that works here (flock); holds its process number
 //! ```
 //!
-//! Order of writes: the folders themselves and those above them that had to be made, fsync; each document, fsync; record, fsync;
-//! fsync of its folder; rename from `incoming` to `saves`; fsync of `saves`. Only then is anything promised. A crash before the rename leaves rubbish in `incoming`; between rename and the last
-//! fsync the entry may or may not be there, and nobody was told; after it, it is there. `state` is replaced by write, fsync,
+//! Order of writes: at the start, the folders themselves and all above them, fsync; then each document, fsync; record, fsync; fsync
+//! of its folder; rename from `incoming` to `saves`; fsync of `saves`. Only then is anything promised. A crash before the rename
+//! leaves rubbish in `incoming`; between rename and the last fsync the entry may or may not be there, and nobody was told; after
+//! it, it is there. `state` is replaced by write, fsync,
 //! rename, fsync of the folder: a crash leaves the old one or the new one. A `state` that cannot be read counts as none: the
 //! save is delivered once more, under the same key. A record that cannot be read is left where it is and complained about.
 
@@ -28,6 +29,7 @@ use super::record::{checked, read_checked};
 use crate::rules::save::{Id, Phase};
 
 mod copies;
+mod orders;
 
 pub use copies::Kept;
 
@@ -86,6 +88,17 @@ pub struct Spool {
     founded: AtomicBool,
     /// Open and locked while a gateway works on the directory.
     lock: Mutex<Option<File>>,
+}
+
+/// A folder above the directory that may not be opened, or that lies on what cannot be written, was not made by a gateway.
+fn not_ours_is_fine(error: io::Error) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    }
 }
 
 fn folder_name(id: Id) -> String {
@@ -171,8 +184,6 @@ impl Spool {
 
     fn prepare(&self) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let above = self.root.ancestors().skip(1).take_while(|folder| !folder.exists()).count();
-        let is_new = !self.root.exists();
         for name in ["incoming", "saves", "orders", "archive"] {
             let folder = self.root.join(name);
             if !folder.is_dir() {
@@ -183,10 +194,13 @@ impl Spool {
             }
         }
         if !self.founded.load(Ordering::Relaxed) {
-            let made = if is_new { above + 1 } else { 0 };
+            // All the way up, whoever made them and whenever: a former gateway may have been killed before it came to this.
             // A folder's name is in the one above it; a relative path ends in the folder that the gateway runs in.
-            for folder in self.root.ancestors().take(made + 1) {
-                self.sync(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+            for folder in self.root.ancestors() {
+                let synced = self.sync(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+                synced.or_else(
+                    |error| if folder == self.root { Err(error) } else { not_ours_is_fine(error) },
+                )?;
             }
             self.founded.store(true, Ordering::Relaxed);
         }
@@ -301,42 +315,6 @@ impl Spool {
         self.give_back(bytes);
         self.entries.fetch_sub(1, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// What operators want. An order stays until it is [taken](Spool::take_order).
-    ///
-    /// # Errors
-    /// When the directory cannot be read.
-    pub fn orders(&self) -> io::Result<Vec<(String, Id)>> {
-        let mut orders = Vec::new();
-        for entry in fs::read_dir(self.root.join("orders"))? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            let order = name
-                .split_once('-')
-                .and_then(|(verb, id)| Some((verb.to_owned(), Id(u64::from_str_radix(id, 16).ok()?))));
-            orders.extend(order);
-        }
-        Ok(orders)
-    }
-
-    /// Takes an order away. What cannot be taken away must not be carried out either: it would be every second.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn take_order(&self, verb: &str, id: Id) -> io::Result<()> {
-        fs::remove_file(self.order_file(verb, id))
-    }
-
-    fn order_file(&self, verb: &str, id: Id) -> PathBuf {
-        self.root.join("orders").join(format!("{verb}-{}", folder_name(id)))
-    }
-
-    /// Leaves an order for the gateway that owns the directory.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn order(&self, verb: &str, id: Id) -> io::Result<()> {
-        File::create(self.order_file(verb, id)).map(drop)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

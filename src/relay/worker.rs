@@ -108,6 +108,9 @@ impl Relay {
         };
         let current: Current = Arc::new(current);
         let archiver = Archiver::start(&runtime, spool.clone(), ops.clone(), current.clone());
+        if found.is_ok() {
+            archiver.take_up();
+        }
         let memory = Arc::new(Memory::open(spool.root(), millis(SystemTime::now())));
         let journal =
             Journal::start(spool.clone(), archiver.clone(), memory.clone(), troubles.clone(), ops.clone())?;
@@ -173,7 +176,6 @@ impl Relay {
         if self.troubles.over(Trouble::Directory) {
             self.say(Level::Info, "the directory of saves can be used", "");
         }
-        self.archiver.take_up();
         let wall = millis(SystemTime::now());
         let mut inner = self.inner();
         let mut actions = Vec::new();
@@ -356,7 +358,9 @@ impl Relay {
     async fn errands(self: &Arc<Self>) {
         let spool = self.spool.clone();
         if !self.spool.is_open() {
-            return self.take_up(fetch::blocking(move || spool.open()).await);
+            let archiver = self.archiver.clone();
+            let open = move || spool.open().inspect(|_| archiver.take_up());
+            return self.take_up(fetch::blocking(open).await);
         }
         let orders = fetch::blocking(move || spool.orders()).await.unwrap_or_default();
         let limits = house::limits(&*(self.current)());

@@ -194,6 +194,33 @@ async fn a_directory_that_comes_later_is_taken_up_without_a_restart() {
     soon("the copy", counted).await;
 }
 
+/// It was taken away, and nothing came of it.
+#[tokio::test]
+async fn an_order_to_discard_waits_while_the_save_is_on_its_way() {
+    let app = application().await;
+    app.set_reply(Reply::Hang);
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("saves");
+    keep(&root, 7, UNIX_EPOCH.elapsed().unwrap());
+    let nowhere = "127.0.0.1:9".parse().unwrap();
+    let _desk = Desk::start(&setup(&app, vec![]), nowhere, folder.path(), Arc::new(RealDisk)).unwrap();
+    soon("the delivery", app.wait_for_callback(|callback| callback.key == "k7")).await;
+    let spool = look(&root);
+    spool.order("discard", Id(7)).unwrap();
+    // Orders are looked at one after the other: when two that came later are gone, it was seen as well.
+    for _ in 0..2 {
+        spool.order("retry", Id(99)).unwrap();
+        let taken = async {
+            while spool.orders().unwrap().len() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("the other order", taken).await;
+    }
+    assert_eq!(spool.orders().unwrap(), [("discard".to_owned(), Id(7))]);
+    assert_eq!(spool.list().unwrap().len(), 1);
+}
+
 /// A save that was taken over, and a gateway that is gone.
 fn keep(root: &Path, id: u64, since: Duration) {
     let spool = Arc::new(look(root));

@@ -150,3 +150,32 @@ fn an_order_stays_until_it_is_taken() {
     assert_eq!(spool.orders().unwrap(), []);
     assert!(spool.take_order("retry", Id(9)).is_err(), "whoever cannot take it must not carry it out");
 }
+
+/// A disk that fails to make a folder durable, once.
+struct Forgetful {
+    at: usize,
+    syncs: AtomicUsize,
+}
+
+impl Disk for Forgetful {
+    fn before(&self, step: Step) -> io::Result<()> {
+        let fails = step == Step::SyncFolder && self.syncs.fetch_add(1, Ordering::Relaxed) == self.at;
+        if fails { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) } // EIO
+    }
+}
+
+/// The next try found the directory there, and never came back to the folders above it.
+#[test]
+fn folders_whose_sync_failed_are_synced_at_the_next_try() {
+    for at in 0..4 {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/b");
+        let disk = Arc::new(Forgetful { at, syncs: AtomicUsize::new(0) });
+        let spool = Spool::new(root.clone(), disk.clone());
+        assert!(spool.open().is_err(), "{at}");
+        let before = disk.syncs.load(Ordering::Relaxed);
+        spool.open().unwrap();
+        let after = disk.syncs.load(Ordering::Relaxed) - before;
+        assert!(after >= root.ancestors().count(), "{at}: {after}");
+    }
+}
