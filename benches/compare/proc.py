@@ -15,12 +15,12 @@ def parse_stat(line):
     return int(pid), parent, session, ticks
 
 
-def parse_pss(text):
-    """PSS in KiB from the text of a smaps_rollup file."""
+def parse_pss(text, field="Pss"):
+    """PSS, or another field, in KiB from the text of a smaps_rollup file."""
     for line in text.splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(f"{field}:"):
             return int(line.split()[1])
-    raise ValueError("no Pss: line in smaps_rollup")
+    raise ValueError(f"no {field}: line in smaps_rollup")
 
 
 def below(root, table):
@@ -56,12 +56,12 @@ def cpu_seconds(root):
     return sum(table[pid][2] for pid in below(root, table)) / TICKS
 
 
-def pss_kib(*roots):
-    """PSS of the trees, now."""
+def pss_kib(*roots, field="Pss"):
+    """PSS of the trees, now. As "Rss" pages that several of their processes share count for each."""
     total = 0
     for pid in tree(*roots):
         try:
-            total += parse_pss(Path("/proc", str(pid), "smaps_rollup").read_text())
+            total += parse_pss(Path("/proc", str(pid), "smaps_rollup").read_text(), field)
         except OSError:
             continue
     return total

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """The gateway beside nginx and HAProxy on the same work: CPU per request, requests/s, p50, p99, memory, as ratios.
 
-    python3 benches/compare/run.py                 all loads, all peers, 7 rounds
-    python3 benches/compare/run.py --only 1k-h2    one load
-    python3 benches/compare/run.py --only sockets-idle --sockets 2000 --hold 60    editor sockets that do nothing
+    python3 benches/compare/run.py                               the usual loads, nginx, HAProxy and the gateway, 7 rounds
+    python3 benches/compare/run.py --only 1k-h2                   one load
+    python3 benches/compare/run.py --only targets --targets       what the gateway must reach, reached or missed
+    python3 benches/compare/run.py --peers all --only curve       what connections cost, everybody who is here
 
 Needs Python 3.11, nothing but its standard library, and the Debian packages that --install names. See README.md beside this file.
 """
@@ -19,20 +20,30 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-import drive
+import measure
 import peers
-import proc
+import picture
+import programs
 import sockets
 import table
-from processes import Launcher, private_copy
+import targets
+from envoy import Envoy
+from gateway import Gateway
+from golang import Caddy, Traefik
+from haproxy import Haproxy, HaproxyWheel
+from loads import ALL, EXTRA, GROUPS, LOADS
+from nginx import Nginx, NginxWheel
+from processes import Launcher
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["nginx", "haproxy", "gateway"]
-INSTALL = "apt-get install " + " ".join(peers.PACKAGES.values())
+OTHERS = {peer.name: peer for peer in (Nginx, NginxWheel, Haproxy, HaproxyWheel, Envoy, Caddy, Traefik)}
+NAMES = [*OTHERS, "gateway"]
+USUAL = ["nginx", "haproxy", "gateway"]
 BUILD = "cargo build --profile dist -p rapidpm-gateway -p jwt-service"
 
 
@@ -45,35 +56,38 @@ def parse_arguments(argv):
             return value
         return number
 
-    def names(known):
+    def names(known, groups):
         def split(text):
-            found = [name for name in text.split(",") if name]
+            found = [name for word in text.split(",") if word for name in groups.get(word, [word])]
             for name in found:
                 if name not in known:
-                    raise argparse.ArgumentTypeError(f"no {name!r}; there are {', '.join(known)}")
+                    raise argparse.ArgumentTypeError(f"no {name!r}; there are {', '.join([*known, *groups])}")
             return [name for name in known if name in found]
         return split
 
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=f"needs: {INSTALL}")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=f"needs: {programs.APT}")
     parser.add_argument("--gateway", metavar="BINARY", help="default: target/dist/rapidpm-gateway, else target/release/…")
     parser.add_argument("--before", metavar="BINARY", help="an older gateway as one more peer; the same one shows the noise")
-    parser.add_argument("--peers", type=names(NAMES), default=NAMES, metavar="LIST", help="of " + ",".join(NAMES))
-    parser.add_argument("--only", type=names(list(drive.ALL)), default=list(drive.LOADS), metavar="LOAD",
-                        help="one or several of " + ",".join(drive.ALL) + "; default: all but " + ",".join(drive.EXTRA))
-    parser.add_argument("--sockets", type=between(10, 100_000), default=drive.ALL["sockets-idle"].sockets, metavar="N",
-                        help="editor sockets of sockets-idle; default %(default)s")
+    parser.add_argument("--peers", type=names(NAMES, {"all": NAMES}), default=USUAL, metavar="LIST",
+                        help=f"of {','.join(NAMES)}, or all; default: {','.join(USUAL)}")
+    parser.add_argument("--only", type=names(list(ALL), GROUPS), default=list(LOADS), metavar="LOAD",
+                        help=f"one or several of {','.join(ALL)}, or {', '.join(GROUPS)}; default: all but {','.join(EXTRA)}")
+    parser.add_argument("--sockets", type=between(10, 100_000), default=ALL["sockets-idle"].sockets, metavar="N",
+                        help="editor sockets of sockets-idle and sockets-busy; default %(default)s")
     parser.add_argument("--hold", type=between(2, 3600), default=10, metavar="S",
-                        help="how long sockets-idle holds them; default %(default)s seconds")
+                        help="how long they are held, or talk; default %(default)s seconds")
     parser.add_argument("--rounds", type=between(1, 100), default=7, metavar="N", help="default 7")
     work = parser.add_mutually_exclusive_group()
     work.add_argument("--requests", type=between(100, 1_000_000), metavar="N",
-                      help="requests in each measurement; default: the load's own number")
+                      help="requests of a plain load, others in proportion; default: the load's own number")
     work.add_argument("--seconds", type=between(1, 60), metavar="S", help="as many requests as the peer does in about S seconds")
     parser.add_argument("--minutes", type=between(1, 240), default=30, metavar="M", help="no new round after M minutes; default 30")
     parser.add_argument("--seed", type=int, help="of the order; default: a new one, which is printed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
-    parser.add_argument("--install", action="store_true", help="print the command that installs what this needs, and end")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw it, as SVG")
+    parser.add_argument("--targets", action="store_true", help="print what the gateway must reach, and whether it does")
+    parser.add_argument("--install", action="store_true", help="print the commands that install what this needs, and end")
     return parser.parse_args(argv)
 
 
@@ -81,26 +95,31 @@ def choose_peers(wanted, gateway, before):
     """The peers that are here. Ends the program where going on would measure nothing useful."""
     missing = [name for name in ("nginx", "h2load", "openssl") if not shutil.which(name)]
     if missing:
-        stop(2, f"not installed: {', '.join(missing)} (nginx is also the upstream, h2load the driver); {INSTALL}")
-    service = peers.find_program("jwt-service", None, ROOT, peers.find_gateway(gateway, ROOT))
-    chosen, makers = [], {"nginx": lambda program: peers.Nginx(program, service), "haproxy": peers.Haproxy}
+        stop(2, f"not installed: {', '.join(missing)} (nginx is also the upstream, h2load the driver); {programs.APT}")
+    ours = programs.find_gateway(gateway, ROOT)
+    service = programs.find_program("jwt-service", None, ROOT, ours)
+    chosen = []
     for name in wanted:
         if name == "gateway":
-            program = peers.find_gateway(gateway, ROOT)
-            if program is None:
+            if ours is None:
                 where = gateway or "target/dist/rapidpm-gateway or target/release/rapidpm-gateway"
                 stop(2, f"no gateway at {where}; build it with `{BUILD}`, name one with --gateway BINARY, "
                         "or leave it out with --peers nginx,haproxy")
-            chosen.append(peers.Gateway(program))
-        elif program := shutil.which(name):
-            chosen.append(makers[name](program))
+            chosen.append(Gateway(ours))
+            continue
+        try:
+            program, environment = programs.find_peer(name, ROOT)
+            peer = OTHERS[name](program, environment, **({"service": service} if name == "nginx" else {}))
+            peer.version()
+        except (programs.Missing, OSError, subprocess.TimeoutExpired) as error:
+            print(f"left out: {name}: {error}")
         else:
-            print(f"left out: {name} is not installed (apt-get install {peers.PACKAGES[name]})")
+            chosen.append(peer)
     if before:
-        program = peers.find_gateway(before, ROOT)
+        program = programs.find_gateway(before, ROOT)
         if program is None:
             stop(2, f"--before {before} is not a program")
-        chosen.insert(0, peers.Gateway(program, "before"))
+        chosen.insert(0, Gateway(program, "before"))
     if not chosen:
         stop(2, "nobody left to measure")
     return chosen
@@ -125,71 +144,27 @@ class Progress:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def how_many(load, options, warm_rate):
-    if options.requests:
-        return min(max(options.requests, load.in_flight), load.most)
-    if options.seconds:
-        return min(max(int(warm_rate * options.seconds), load.in_flight), load.most)
-    return load.requests
-
-
-def measure(peer, load, options, directory, site, content, launcher, driver):
-    """A fresh process, a check that it serves the right bytes, a warm-up, then the measured run."""
-    program, environment = driver
-
-    def launch(argv, **streams):
-        return launcher.start([program, *argv[1:]], launcher.other_cpus, environment, **streams)
-
-    running, port = peer.start(directory, site, launcher, load, content)
-    roots, token = [process.pid for process in running], site.token()
-    try:
-        warm_up = max(load.requests // 10, load.in_flight)
-        warm = drive.run(load, port, warm_up, directory / "warm", launch, token)
-        requests = how_many(load, options, warm["rps"])
-        connections, seen = peers.read_counters(site.upstream)
-        before = [proc.cpu_seconds(root) for root in roots]
-        sample = drive.run(load, port, requests, directory / "load", launch, token, roots)
-        spent = [proc.cpu_seconds(root) - already for root, already in zip(roots, before)]
-        if ended := [process.poll() for process in running if process.poll() is not None]:
-            raise peers.PeerError(f"ended with code {ended[0]} under load")
-        connections_after, seen_after = peers.read_counters(site.upstream)
-    except (peers.PeerError, drive.DriveError, OSError) as error:
-        said = (directory / "stderr").read_text(errors="replace").strip()[-1000:]
-        raise peers.PeerError(f"{peer.name}, {load.title}: {error}\n{said}".rstrip()) from error
-    finally:
-        willing = all([launcher.stop(process) for process in reversed(running)])
-    answered = sample["requests"] - sample["failed"]
-    return {
-        **sample, "cpu_us": sum(spent) / answered * 1e6, "cpu_s": sum(spent), "cpu_s_each": spent,  # helpers first
-        "upstream_requests": seen_after - seen - 1, "upstream_connections": connections_after - connections - 1,
-        "log_lines": peer.log_lines(directory), "log_expected": warm_up + requests, "stopped_by_itself": willing,
-    }
-
-
-def measure_sockets(peer, load, options, directory, site, content, launcher):
-    """A fresh process, sockets that come and go, memory without any, then all of them, memory with them, a round trip in each."""
-    def launch(argv, **streams):
-        return launcher.start(argv, launcher.other_cpus, {"COMPARE_SECRET": site.secret}, **streams)
-
-    running, port = peer.start(directory, site, launcher, load, content)
-    roots = [process.pid for process in running]
-    try:
-        sample = sockets.run(port, load.sockets, options.hold, directory / "client", launch, roots)
-        if ended := [process.poll() for process in running if process.poll() is not None]:
-            raise peers.PeerError(f"ended with code {ended[0]} under load")
-    except (peers.PeerError, drive.DriveError, OSError) as error:
-        said = (directory / "stderr").read_text(errors="replace").strip()[-1000:]
-        raise peers.PeerError(f"{peer.name}, {load.title}: {error}\n{said}".rstrip()) from error
-    finally:
-        willing = all([launcher.stop(process) for process in reversed(running)])
-    return {**sample, "log_lines": peer.log_lines(directory), "log_expected": load.sockets, "stopped_by_itself": willing}
+def request_doubts(who, s):
+    if s.get("upstream_requests", s.get("requests", 0)) < s.get("requests", 0) - s["failed"]:
+        yield f"{who}: only {s['upstream_requests']} of {s['requests']} requests reached the upstream"
+    if s.get("upstream_connections", 0) > s.get("requests", 0) // 20 + 64:
+        yield f"{who}: {s['upstream_connections']} new upstream connections for {s['requests']} requests"
+    if s["failed"] and "sockets" not in s:
+        why = f" ({'; '.join(s['why'])})" if s.get("why") else ""
+        yield f"{who}: {s['failed']} of {s['requests']} requests failed{why}"
+    if s.get("should_resume") and s["resumed"] < 0.99 * (s["requests"] - s["failed"]):
+        yield f"{who}: only {s['resumed']} of {s['requests']} connections resumed a session"
+    if s.get("resumed") and not s["should_resume"]:
+        yield f"{who}: {s['resumed']} of {s['requests']} connections resumed a session, which none should"
+    if s.get("brotli") == 0:
+        yield f"{who}: no file had become brotli when the opens were measured"
 
 
 def socket_doubts(who, s):
-    if s["drops"]:
+    if s.get("drops"):
         yield f"{who}: {s['drops']} of {s['sockets']} sockets were dropped ({'; '.join(s['why'])})"
-    if s["log_lines"] < 0.99 * s["log_expected"]:
-        yield f"{who}: {s['log_lines']} access log lines for {s['log_expected']} sockets"
+    if s.get("messages", s.get("asked", 0)) < 0.95 * s.get("asked", 0):
+        yield f"{who}: {s['messages']} of {s['asked']} messages were sent in time; driver and upstream had no core left for more"
 
 
 def doubts(samples):
@@ -199,43 +174,30 @@ def doubts(samples):
         who = f"round {s['round']}, {s['load']}, {s['peer']}"
         if not s["stopped_by_itself"]:
             found.append(f"{who}: did not stop on SIGTERM and was killed")
-        if "sockets" in s:
-            found.extend(socket_doubts(who, s))
-            continue
-        if s["failed"]:
-            found.append(f"{who}: {s['failed']} of {s['requests']} requests failed")
-        if s["upstream_requests"] < s["requests"] - s["failed"]:
-            found.append(f"{who}: only {s['upstream_requests']} of {s['requests']} requests reached the upstream")
-        if s["upstream_connections"] > s["requests"] // 20 + 64:
-            found.append(f"{who}: {s['upstream_connections']} new upstream connections for {s['requests']} requests")
+        found.extend(socket_doubts(who, s))
+        found.extend(request_doubts(who, s))
         if s["log_lines"] < 0.99 * s["log_expected"]:  # HAProxy loses some when two threads write at once
             found.append(f"{who}: {s['log_lines']} access log lines for {s['log_expected']} requests")
-    for ours in ([s for s in samples if "sockets" not in s], [s for s in samples if "sockets" in s]):
-        suites = {(s["cipher"], s.get("group")) for s in ours}
+    for load in sorted({s["load"] for s in samples}):
+        suites = {(s["cipher"], s.get("group")) for s in samples if s["load"] == load and "cipher" in s}
         if len(suites) > 1:
-            found.append(f"not the same cryptography for all: {sorted(suites, key=str)}")
+            found.append(f"{load}: not the same cryptography for all: {sorted(suites, key=str)}")
     return found
 
 
 def load_of(name, options):
-    load = drive.ALL[name]
+    load = ALL[name]
     return dataclasses.replace(load, sockets=options.sockets, title=f"{options.sockets:,} {load.title}, {options.hold} s") \
         if load.sockets else load
 
 
-def compete(chosen, options, scratch, launcher, progress):
-    """All rounds; within one, loads in shuffled order, and for each load the peers in shuffled order, one after the other."""
+def compete(chosen, options, scratch, launcher, progress, samples):
+    """All rounds; within one, loads in shuffled order, and for each load the peers in shuffled order, one after the other.
+    Adds to `samples`, so that whatever ends it early leaves what there is."""
     order = random.Random(options.seed)
     loads = {name: load_of(name, options) for name in options.only}
-    sizes = {load.path: load.size for load in loads.values() if not load.sockets}
-    (scratch / "upstream").mkdir()
-    upstream, contents = peers.start_upstream(scratch / "upstream", launcher, sizes)
-    site = peers.make_site(scratch, upstream)
-    if any(load.sockets for load in loads.values()):
-        socket_port, socket_content = peers.start_socket_upstream(scratch / "upstream", launcher)
-        socket_site = dataclasses.replace(site, upstream=socket_port)
-    driver = private_copy(shutil.which("h2load"), scratch / "driver")
-    samples, begun = [], time.monotonic()
+    bench = measure.prepare(loads.values(), options, scratch, launcher)
+    begun = time.monotonic()
     for number in range(1, options.rounds + 1):
         if time.monotonic() - begun > options.minutes * 60:
             progress.clear()
@@ -248,17 +210,14 @@ def compete(chosen, options, scratch, launcher, progress):
                 progress.show(f"round {number} of {options.rounds}, {peer.name}, {load.title}")
                 directory = scratch / "peer"
                 directory.mkdir()
-                if load.sockets:
-                    sample = measure_sockets(peer, load, options, directory, socket_site, socket_content, launcher)
-                else:
-                    sample = measure(peer, load, options, directory, site, contents[load.path], launcher, driver)
+                sample = measure.measure(bench, peer, load, directory)
                 samples.append({**sample, "round": number, "peer": peer.name, "load": name})
                 shutil.rmtree(directory)
     progress.clear()
-    return samples
 
 
-def report(samples, chosen, options, launcher, load_before):
+def report(samples, chosen, options, launcher, load_before, broken=None):
+    """Prints and writes everything; `broken` says why there is less than was asked for."""
     present = [peer.name for peer in chosen]
     subject = "gateway" if "gateway" in present else present[-1]
     summary = table.summarise(samples, options.only, present, subject)
@@ -267,6 +226,7 @@ def report(samples, chosen, options, launcher, load_before):
     rounds = len({s["round"] for s in samples})
     others = "the same" if launcher.proxy_cpus == launcher.other_cpus else f"{len(launcher.other_cpus)} others"
     conditions = [
+        *([f"incomplete: {broken}"] if broken else []),
         *(peer.version() for peer in chosen),
         f"{rounds} of {options.rounds} rounds, seed {options.seed}, {peers.WORKERS} workers, "
         f"proxies on {len(launcher.proxy_cpus)} cores, driver and upstream on {others}, "
@@ -275,12 +235,18 @@ def report(samples, chosen, options, launcher, load_before):
         "ahead or behind is said when the rounds agree (sign test, 1 in 20), which takes six",
     ]
     found = doubts(samples)
+    goals = targets.rows(summary, titles, subject) if options.targets else None
     print("\n".join(conditions) + "\n\n" + table.plain(lines))
+    if goals:
+        print("\n" + table.plain(goals))
     for doubt in found:
         print(f"doubt: {doubt}")
     if options.markdown:
         notes = [f"- {line}" for line in conditions + [f"doubt: {doubt}" for doubt in found]]
-        options.markdown.write_text(table.markdown(lines) + "\n\n" + "\n".join(notes) + "\n")
+        tables = [table.markdown(lines)] + ([table.markdown(goals)] if goals else [])
+        options.markdown.write_text("\n\n".join(tables) + "\n\n" + "\n".join(notes) + "\n")
+    if options.picture:
+        options.picture.write_text(picture.draw(summary, titles, present, subject, conditions))
     if options.json:
         options.json.write_text(json.dumps({
             "seed": options.seed, "rounds": rounds, "subject": subject, "conditions": conditions, "doubts": found,
@@ -295,34 +261,40 @@ def interrupt(number, frame):
 def main(argv=None):
     options = parse_arguments(argv)
     if options.install:
-        print(INSTALL)
+        print(programs.APT + "\n" + programs.PIP)
         return 0
-    if "sockets-idle" in options.only and options.sockets > (most := sockets.most(sockets.raise_limit())):
+    held = any(ALL[name].sockets for name in options.only)
+    if held and options.sockets > (most := sockets.most(sockets.raise_limit())):
         stop(2, f"--sockets {options.sockets}: a proxy may hold {most} at most here (two descriptors each); see `ulimit -Hn`")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(10**6)
     chosen = choose_peers(options.peers, options.gateway, options.before)
     print(f"seed {options.seed}", flush=True)
     for peer in chosen:
-        for reason in {peer.lacks(drive.ALL[name]) for name in options.only} - {None}:
+        for reason in {peer.lacks(ALL[name]) for name in options.only} - {None}:
             print(f"left out: {peer.name} where a token is needed: {reason}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
     launcher, progress, load_before = Launcher(), Progress(), os.getloadavg()[0]
+    samples, code, broken = [], 0, None
     with tempfile.TemporaryDirectory(prefix="compare-") as scratch:
         try:
-            samples = compete(chosen, options, Path(scratch), launcher, progress)
+            compete(chosen, options, Path(scratch), launcher, progress, samples)
         except peers.PeerError as error:
-            progress.clear()
-            stop(1, str(error))
+            code, broken = 1, str(error)
         except KeyboardInterrupt:
-            progress.clear()
-            stop(130, "interrupted; everything is stopped")
+            code, broken = 130, "interrupted; everything is stopped"
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # impatience must not leave processes behind
+            progress.clear()
             launcher.stop_all()
-    return report(samples, chosen, options, launcher, load_before)
+    if not samples:
+        stop(code or 1, broken or "nothing was measured")
+    found = report(samples, chosen, options, launcher, load_before, broken and broken.splitlines()[0])
+    if broken:
+        stop(code, broken)
+    return found
 
 
 if __name__ == "__main__":

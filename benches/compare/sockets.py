@@ -1,7 +1,7 @@
-"""Idle editor sockets: the upstream that speaks Engine.IO, the client that holds them, and who looks at memory meanwhile.
+"""Editor sockets, idle and busy: the upstream that speaks Engine.IO, and the client that holds them.
 
-    python3 sockets.py serve PORT                    the upstream
-    python3 sockets.py hold PORT SOCKETS SECONDS     the client; the tokens' secret comes in $COMPARE_SECRET
+    python3 sockets.py serve PORT                              the upstream
+    python3 sockets.py hold PORT SOCKETS SECONDS BUSY FOLDER    the client, in stages (stages.py); it signs with $COMPARE_SECRET
 """
 
 import asyncio
@@ -15,18 +15,14 @@ import ssl
 import struct
 import sys
 import time
-from pathlib import Path
-from statistics import median
 
-import proc
 import tokens
-from drive import DriveError
+from stages import stage
 from table import percentile
 
 PING = 4.0  # seconds between pings; a Document Server takes 25, and a measurement shall see some
 EDITORS = 10  # of one document
 WARM = 40  # sockets that come and go before memory is looked at
-QUIET = 1.5  # seconds in which memory without sockets is looked at
 AT_ONCE = 32  # sockets that are being opened
 RATE = 200  # round trips a second
 PATIENCE = 20  # seconds for one socket to open, or for one answer
@@ -87,14 +83,6 @@ def most(descriptors):
 
 def key_of(number):
     return f"k{number // EDITORS}"
-
-
-def parse_said(text):
-    """(the last phase that the client named, its result or None)."""
-    lines = text.splitlines() if text.endswith("\n") else text.splitlines()[:-1]
-    if lines and lines[-1].startswith("{"):
-        return "done", json.loads(lines[-1])
-    return (lines[-1] if lines else ""), None
 
 
 # The upstream.
@@ -227,6 +215,9 @@ class Editor(asyncio.Protocol):
 
     async def round_trip(self, number):
         """Microseconds, or None."""
+        if self.lost:
+            return None
+        self.echoed = asyncio.get_running_loop().create_future()
         self.asked = f'42["message",{{"type":"cursor","cursor":"{number};AgAAADEA/////w==;{"x" * 120}"}}]'
         begun = time.perf_counter()
         self.say(self.asked)
@@ -256,41 +247,53 @@ async def open_all(port, count, context, secret):
     return await asyncio.gather(*(open_one(port, number, context, secret, gate) for number in range(count)))
 
 
-async def hold(port, count, seconds, secret):
+async def chat(editors, seconds):
+    """Every editor says something each second, evenly spread; returns the times of the round trips."""
+    begun = time.perf_counter()
+
+    async def one(number, editor):
+        trips = []
+        for turn in range(int(seconds)):
+            await asyncio.sleep(max(0, begun + turn + number / len(editors) - time.perf_counter()))
+            trips.append(await editor.round_trip(number))
+        return trips
+    return [trip for trips in await asyncio.gather(*(one(*which) for which in enumerate(editors))) for trip in trips]
+
+
+async def ask_each(editors):
+    """One message through each, `RATE` a second."""
+    begun, trips = time.perf_counter(), []
+    for number, editor in enumerate(editors):
+        await asyncio.sleep(max(0, begun + number / RATE - time.perf_counter()))
+        trips.append(asyncio.ensure_future(editor.round_trip(number)))
+    return await asyncio.gather(*trips)
+
+
+async def hold(port, count, seconds, busy, secret, folder):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
-
-    def phase(name):
-        print(name, flush=True)
-
     for editor in await open_all(port, min(WARM, count), context, secret):
         if isinstance(editor, Editor):
             editor.transport.close()
     await asyncio.sleep(0.5)
-    phase("before")
-    await asyncio.sleep(QUIET)
-    phase("opening")
+    await stage("before", folder)
     begun = time.perf_counter()
     found = await open_all(port, count, context, secret)
     took = time.perf_counter() - begun
     editors, whys = [e for e in found if isinstance(e, Editor)], [e for e in found if not isinstance(e, Editor)]
     heard = {editor: editor.pings for editor in editors}
-    await asyncio.sleep(1)
-    phase("holding")
-    await asyncio.sleep(seconds)
-    phase("echoing")
-    if seconds >= 2 * PING:  # every one has heard a ping, or something swallows them
+    await asyncio.sleep(1 if busy else seconds)
+    await stage("holding", folder)
+    if not busy and seconds >= 2 * PING:  # every one has heard a ping, or something swallows them
         for editor in editors:
             if editor.pings == heard[editor] and not editor.lost:
                 editor.end("no ping came")
-    begun, trips = time.perf_counter(), []
-    for number, editor in enumerate(editors):
-        await asyncio.sleep(max(0, begun + number / RATE - time.perf_counter()))
-        if not editor.lost:
-            trips.append(asyncio.ensure_future(editor.round_trip(number)))
-    times = [t for t in await asyncio.gather(*trips) if t is not None]
+    begun = time.perf_counter()
+    trips = await (chat(editors, seconds) if busy else ask_each(editors))
+    span = time.perf_counter() - begun
+    await stage("asked", folder)
     for editor in editors:
         if not editor.echoed.done() or editor.echoed.cancelled():
             editor.end("no answer came")
@@ -300,53 +303,21 @@ async def hold(port, count, seconds, secret):
     for editor in alive:
         editor.transport.close()
     await asyncio.sleep(0.5)
-    print(json.dumps({"open_s": took, "drops": count - len(alive), "why": sorted(set(whys))[:5], "times": times,
-                      "pings": sum(editor.pings for editor in alive), "cipher": cipher}), flush=True)
+    print(json.dumps({"open_s": took, "drops": count - len(alive), "why": sorted(set(whys))[:5], "span_s": span, "cipher": cipher,
+                      "times": [round(t) for t in trips if t is not None], "pings": sum(editor.pings for editor in alive)}),
+          flush=True)
 
 
-# Who looks at memory meanwhile; runs in run.py.
-
-def command(*words):
-    return [sys.executable, "-B", str(Path(__file__).resolve()), *(str(word) for word in words)]
-
-
-def run(port, count, seconds, output, launch, roots):
-    """One run of the client beside which the PSS of the process trees of `roots` is read.
-
-    Only what grows between two phases of the same client counts: a library that client and proxy share weighs the same in both.
-    """
-    with open(output, "w") as sink:
-        client = launch(command("hold", port, count, seconds), stdout=sink, stderr=sink)
-    deadline = time.monotonic() + 60 + seconds + count / RATE + count / 50
-    seen = {"before": [], "holding": []}
-    try:
-        while client.poll() is None:
-            if time.monotonic() > deadline:
-                raise DriveError("the sockets' client did not end in time")
-            phase, _ = parse_said(output.read_text())
-            pss = proc.pss_kib(*roots) if phase in seen else None
-            if pss is not None and parse_said(output.read_text())[0] == phase:
-                seen[phase].append(pss)
-            time.sleep(0.25)
-    finally:
-        if client.poll() is None:
-            client.kill()
-            client.wait()
-    _, said = parse_said(output.read_text())
-    if said is None or not all(seen.values()):
-        raise DriveError("the sockets' client failed:\n" + output.read_text()[-800:])
-    if not said["times"]:
-        raise DriveError(f"no socket answered: {said['why']}")
-    return result(count, said, median(seen["before"]), median(seen["holding"]))
-
-
-def result(count, said, before, holding):
+def result(count, said, before, holding, spent=None):
+    """The sample. `before` and `holding` are the proxy's memory; `spent` the CPU seconds of the messages, if they are what counts."""
     times = said["times"]
+    busy = {} if spent is None else {"message_cpu_us": spent / len(times) * 1e6, "messages": len(times),
+                                     "message_rate": len(times) / said["span_s"]}
     return {
         "sockets": count, "failed": said["drops"], "drops": said["drops"], "why": said["why"], "pings": said["pings"],
         "open_s": said["open_s"], "cipher": said["cipher"], "pss_before_kib": before, "pss_holding_kib": holding,
         "socket_kib": (holding - before) / max(count - said["drops"], 1),
-        "echo_p50_us": percentile(times, 50), "echo_p99_us": percentile(times, 99),
+        "echo_p50_us": percentile(times, 50), "echo_p99_us": percentile(times, 99), **busy,
     }
 
 
@@ -363,4 +334,5 @@ if __name__ == "__main__":
     if what == "serve":
         asyncio.run(serve(int(port)))
     else:
-        asyncio.run(hold(int(port), int(rest[0]), float(rest[1]), os.environ["COMPARE_SECRET"]))
+        count, seconds, busy, folder = rest
+        asyncio.run(hold(int(port), int(count), float(seconds), bool(int(busy)), os.environ["COMPARE_SECRET"], folder))

@@ -32,14 +32,21 @@ def open_claims(key, expires):
     }
 
 
-def good(key, secret, now):
+def session_claims(key, expires):
+    """What a Document Server signs in its place once the document is open; uploads need one of these."""
+    claims = open_claims(key, expires)
+    claims["editorConfig"] |= {"ds_sessionTimeConnect": expires * 1000, "ds_view": False, "ds_isCloseCoAuthoring": False}
+    return claims
+
+
+def good(key, secret, now, claims_of=open_claims):
     """Good for longer than any comparison takes."""
-    return sign(open_claims(key, int(now) + 12 * 3600), secret)
+    return sign(claims_of(key, int(now) + 12 * 3600), secret)
 
 
-def bad(key, secret, now):
+def bad(key, secret, now, claims_of=open_claims):
     """What a proxy that checks tokens refuses: name to token; None is no token at all."""
-    claims = open_claims(key, int(now) + 12 * 3600)
+    claims = claims_of(key, int(now) + 12 * 3600)
     signed, signature = sign(claims, secret).rsplit(".", 1)
     altered = ("B" if signature[0] == "A" else "A") + signature[1:]
     return {
@@ -49,5 +56,5 @@ def bad(key, secret, now):
         "alg none": sign(claims, secret, "none"),
         "alg none with the old signature": f"{encode({'alg': 'none', 'typ': 'JWT'})}.{encode(claims)}.{signature}",
         "HS512": sign(claims, secret, "HS512"),
-        "an expired token": sign(open_claims(key, int(now) - 3600), secret),
+        "an expired token": sign(claims_of(key, int(now) - 3600), secret),
     }
