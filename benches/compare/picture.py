@@ -5,6 +5,7 @@ from html import escape
 from loads import ALL, CURVE
 
 BAR, GAP, LEFT, SCALE, WIDTH = 13, 5, 330, 190, 860  # pixels; SCALE is as wide as a ratio of 1
+NUMBER = 32  # as wide as a number
 CUT = 2.4  # longer bars are cut, and their number says it
 SHOWN = ("cpu_us", "open_cpu_us", "message_cpu_us", "rps", "p99_us", "pss_kib", "open_us", "open_bytes", "connection_kib", "socket_kib",
          "rest_pss_kib")
@@ -42,7 +43,8 @@ def bars(summary, titles, peers, subject, top):
         for peer, ratio in entry["ratios"].items():
             wide = min(ratio["median"], CUT) * SCALE
             parts.append(f'<rect x="{LEFT}" y="{y}" width="{wide:.1f}" height="{BAR}" rx="2" fill="{colour[peer]}"/>')
-            parts.append(text(LEFT + wide + 5, y + 11, f"{ratio['median']:.2f}", "dim"))
+            beside = SCALE if SCALE - NUMBER < wide < SCALE else wide  # a number does not stand on the line
+            parts.append(text(LEFT + beside + 5, y + 11, f"{ratio['median']:.2f}", "dim"))
             y += BAR + 2
         y += GAP
     parts.append(f'<line x1="{LEFT + SCALE}" x2="{LEFT + SCALE}" y1="{top}" y2="{y}" class="one"/>')
@@ -75,17 +77,17 @@ def lines(summary, peers, metric, heading, left, top, colour):
 def draw(summary, titles, peers, subject, conditions):
     """The whole picture."""
     colour = colours(peers)
-    parts = [text(10, 22, f"{subject}, as a share of what the others need: left of the line at 1.0 is less")]
-    others = [peer for peer in peers if peer != subject]
-    for number, peer in enumerate(peers):
+    others, curve = [peer for peer in peers if peer != subject], any(entry["load"] in CURVE for entry in summary)
+    parts = [text(10, 22, f"{subject}, as a share of what the others need: left of the line at 1.0 is less" if others else subject)]
+    for number, peer in enumerate(peers if curve else others):
         x = 10 + 105 * number
         parts.append(f'<rect x="{x}" y="34" width="12" height="12" rx="2" fill="{colour[peer]}"/>')
         parts.append(text(x + 17, 44, peer))
     y = 52
-    if others:
+    if any(entry["ratios"] and entry["load"] not in CURVE for entry in summary):
         drawn, y = bars(summary, titles, peers, subject, y)
         parts += drawn
-    if any(entry["load"] in CURVE for entry in summary):
+    if curve:
         y += 40
         parts += lines(summary, peers, "cpu_us", "CPU/request, µs", 50, y, colour)
         parts += lines(summary, peers, "connection_kib", "memory/connection, KiB", WIDTH / 2 + 50, y, colour)

@@ -334,6 +334,7 @@ class Goals(unittest.TestCase):
         self.assertEqual([targets.judge(target, value) for value in (0.75, 0.85, 0.86)], ["aim reached", "reached", "MISSED"])
         target = targets.Target("4m-h1", "rps", targets.BEST, 1.0, higher=True)
         self.assertEqual([targets.judge(target, value) for value in (1.0, 0.99)], ["reached", "MISSED"])
+        self.assertEqual(targets.judge(target, 0.99, behind=False), "even")
 
     def test_the_best_peer_is_the_hardest(self):
         ratios = {name: {"median": value} for name, value in (("nginx", 0.9), ("haproxy", 1.1), ("before", 2.0))}
@@ -345,9 +346,12 @@ class Goals(unittest.TestCase):
     def test_rows(self):
         summary = [self.entry("rest", "rest_rss_kib", medians={"gateway": 12_800.0}),
                    self.entry("1k-h1", "cpu_us", ratios={"nginx": {"median": 0.8}})]
-        lines = {tuple(line[:3]): line[5:] for line in targets.rows(summary, {}, "gateway")[1:]}
-        self.assertEqual(lines["rest", "rest_rss_kib", "–"], ["13.11 MB", "aim reached"])
-        self.assertEqual(lines["1k-h1", "cpu_us", "nginx"], ["0.80", "reached"])
+        lines, load = {}, ""
+        for line in targets.rows(summary, {}, "gateway")[1:]:
+            load = line[0] or load
+            lines[load, line[1], line[2]] = line[5:]
+        self.assertEqual(lines["rest", "rest_rss_kib", "–"], ["13.107 MB", "aim reached"])
+        self.assertEqual(lines["1k-h1", "cpu_us", "nginx"], ["0.800", "reached"])
         self.assertEqual(lines["4m-h1", "rps", targets.BEST], ["–", "not measured"])
 
     def test_targets_name_what_there_is(self):
