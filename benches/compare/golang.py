@@ -42,6 +42,7 @@ https://localhost:{port} {{
 	}}
 	reverse_proxy 127.0.0.1:{site.upstream} {{
 {stripped}
+		header_up -Via
 		health_uri /healthcheck
 		health_interval 5s
 		transport http {{
