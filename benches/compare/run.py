@@ -36,7 +36,7 @@ from envoy import Envoy
 from gateway import Gateway
 from golang import Caddy, Traefik
 from haproxy import Haproxy, HaproxyWheel
-from loads import ALL, EXTRA, GROUPS, LOADS
+from loads import ALL, CURVE, EXTRA, GROUPS, LOADS
 from nginx import Nginx, NginxWheel
 from processes import Launcher
 
@@ -234,6 +234,7 @@ def report(samples, chosen, options, launcher, load_before, broken=None):
         "medians; ratios are medians of the rounds' ratios with the middle half of the rounds in brackets; "
         "ahead or behind is said when the rounds agree (sign test, 1 in 20), which takes six",
     ]
+    conditions += table.growth(summary, {name: ALL[name].connections for name in CURVE})
     found = doubts(samples)
     goals = targets.rows(summary, titles, subject) if options.targets else None
     print("\n".join(conditions) + "\n\n" + table.plain(lines))

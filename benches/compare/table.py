@@ -118,3 +118,20 @@ def markdown(lines):
     """The same table in Markdown."""
     head, *body = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([head, "|" + "---|" * len(lines[0]), *body])
+
+
+def growth(summary, sizes):
+    """What one request and one connection cost at the most connections, as a multiple of what they cost at the fewest that say
+    something; 1.0 all along is linear. `sizes` maps loads to numbers of connections."""
+    told = []
+    for metric, least in (("cpu_us", 0), ("connection_kib", 500)):  # a few connections live on memory that was there before
+        entries = [entry for entry in summary if entry["metric"] == metric and sizes.get(entry["load"], -1) >= least]
+        entries.sort(key=lambda entry: sizes[entry["load"]])
+        if len(entries) < 2:
+            continue
+        first, last = entries[0], entries[-1]
+        peers = [f"{peer} {last['medians'][peer] / first['medians'][peer]:.2f}" for peer in first["medians"]
+                 if first["medians"][peer] > 0 and peer in last["medians"]]
+        told.append(f"{first['heading'].split(',')[0]} at {sizes[last['load']]:,} connections, as a multiple of that at "
+                    f"{sizes[first['load']]:,}: {', '.join(peers)}")
+    return told

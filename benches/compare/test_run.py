@@ -76,6 +76,16 @@ class Tables(unittest.TestCase):
         self.assertEqual(len({line.count("|") for line in table.markdown(lines).splitlines()}), 1)
 
 
+    def test_growth_is_from_few_to_many_connections(self):
+        samples = [sample(1, "nginx", cpu, load) | {"connection_kib": kib}
+                   for load, cpu, kib in (("curve-100", 40, 1), ("curve-500", 44, 10), ("curve-5000", 60, 12))]
+        summary = table.summarise(samples, loads.CURVE, ["nginx"], "nginx")
+        told = table.growth(summary, {name: loads.ALL[name].connections for name in loads.CURVE})
+        self.assertEqual(told, ["CPU/request at 5,000 connections, as a multiple of that at 100: nginx 1.50",
+                                "memory/connection at 5,000 connections, as a multiple of that at 500: nginx 1.20"])
+        self.assertEqual(table.growth([], {}), [])
+
+
 class Driver(unittest.TestCase):
     def test_log(self):
         span, latencies = drive.parse_log("1000\t200\t30\n1010\t200\t10\n1015\t502\t5\n1016\t-1\t9\n")
