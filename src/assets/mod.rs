@@ -15,7 +15,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use hyper::header::{
     ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderMap,
-    HeaderValue, LAST_MODIFIED, SERVER, VARY,
+    HeaderName, HeaderValue, LAST_MODIFIED, SERVER, VARY,
 };
 use tinyufo::TinyUfo;
 
@@ -178,8 +178,8 @@ impl Cache {
         hash.update(fields.get(hyper::header::CONTENT_TYPE).map_or(&[], HeaderValue::as_bytes));
         hash.update(&[0, coding as u8]);
         let place = Place {
-            theirs: fields.get(ETAG).cloned(),
-            modified: fields.get(LAST_MODIFIED).cloned(),
+            theirs: fields.get(ETAG).and_then(own),
+            modified: fields.get(LAST_MODIFIED).and_then(own),
             fields: theirs(fields),
             id: Id::default(),
             address,
@@ -218,8 +218,7 @@ pub struct Work {
 
 /// The Document Server's fields, without those that belong to one answer or that the gateway writes itself.
 fn theirs(fields: &HeaderMap) -> HeaderMap {
-    let mut fields = fields.clone();
-    for name in [
+    const NOT: [HeaderName; 10] = [
         ACCEPT_RANGES,
         AGE,
         CACHE_CONTROL,
@@ -230,10 +229,14 @@ fn theirs(fields: &HeaderMap) -> HeaderMap {
         EXPIRES,
         SERVER,
         VARY,
-    ] {
-        fields.remove(name);
-    }
-    fields
+    ];
+    let kept = fields.iter().filter(|(name, _)| !NOT.contains(name));
+    kept.filter_map(|(name, value)| Some((name.clone(), own(value)?))).collect()
+}
+
+/// A copy: a field that was read is a slice of what its connection was read into, hundreds of kilobytes, and holds all of it.
+fn own(value: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(value.as_bytes()).ok()
 }
 
 fn etag(id: &Id, coding: Coding) -> String {

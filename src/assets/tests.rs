@@ -5,10 +5,12 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use hyper::header::CONTENT_TYPE;
 
 use super::*;
 
 const MEGABYTE: usize = 1 << 20;
+const X_OWN: HeaderName = HeaderName::from_static("x-own");
 
 fn cache(memory: usize) -> Arc<Cache> {
     Cache::new(Settings { memory: memory as u64 }, Arc::new(Metrics::new())).unwrap()
@@ -139,4 +141,26 @@ fn what_the_container_compresses_becomes_brotli() {
     assert_eq!(cache.find("/9-a/image.png", codings("gzip, br")).unwrap().coding, Coding::Identity);
     drop((kept, file, cache));
     worker.join().unwrap(); // it ends with the cache
+}
+
+/// hyper's fields are slices of what a connection was read into, up to 400 KB at once: a hundred restarts of the container, or
+/// anybody who asks for invented hashes, held 540 MB beside files of 18 MB, in a cache of 64 MiB.
+#[test]
+fn an_address_does_not_hold_what_its_head_was_read_from() {
+    let cache = cache(64 * MEGABYTE);
+    let read = Bytes::from("text/css\"1\"Sun, 22 Nov 2026 03:57:43 GMTown".repeat(1_000));
+    let mut fields = HeaderMap::new();
+    for (name, part) in [(CONTENT_TYPE, 0..8), (ETAG, 8..11), (LAST_MODIFIED, 11..40), (X_OWN, 40..43)] {
+        fields.insert(name, HeaderValue::from_maybe_shared(read.slice(part)).unwrap());
+    }
+    let mut draft = cache.draft("/9-a/fonts/1", &fields, Coding::Identity).unwrap();
+    assert!(draft.take(&read.slice(1_000..2_000)));
+    draft.finish();
+    let kept = cache.find("/9-a/fonts/1", codings("identity")).unwrap();
+    assert_eq!(kept.fields()["content-type"], "text/css");
+    assert_eq!(kept.fields()["x-own"], "own");
+    assert_eq!(kept.validators().theirs, Some("\"1\""));
+    assert_eq!(kept.validators().modified, Some("Sun, 22 Nov 2026 03:57:43 GMT"));
+    drop(fields);
+    assert!(read.is_unique());
 }
