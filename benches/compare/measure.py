@@ -155,7 +155,7 @@ def requests(run):
 def own(run, argv, count, expected):
     """A client of ours that is looked at before and after its `count` requests."""
     seen, said = run.follow(argv, {"ready": run.cpu, "asked": run.cpu})
-    return result(seen, said, count) | {"log_expected": expected}
+    return result(seen, said, count) | {"pss_kib": proc.pss_kib(*run.roots), "log_expected": expected}
 
 
 def result(seen, said, count):
@@ -172,7 +172,8 @@ def connections(run):
     load, count = run.load, how_many(run.load, run.bench.options)
     argv = script("handshakes.py", run.port, load.path, count, load.in_flight, int(load.resumed))
     seen, said = run.follow(argv, {"ready": run.cpu, "asked": run.cpu})
-    return {**result(seen, said, count), "resumed": said["resumed"], "should_resume": load.resumed, "log_expected": count}
+    return {**result(seen, said, count), "resumed": said["resumed"], "should_resume": load.resumed,
+            "pss_kib": proc.pss_kib(*run.roots), "log_expected": count}
 
 
 def opens(run):

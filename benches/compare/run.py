@@ -80,7 +80,7 @@ def parse_arguments(argv):
     work = parser.add_mutually_exclusive_group()
     work.add_argument("--requests", type=between(100, 1_000_000), metavar="N",
                       help="requests of a plain load, others in proportion; default: the load's own number")
-    work.add_argument("--seconds", type=between(1, 60), metavar="S", help="as many requests as the peer does in about S seconds")
+    work.add_argument("--seconds", type=between(1, 60), metavar="S", help="as many requests as the peer does in about S seconds, where h2load drives")
     parser.add_argument("--minutes", type=between(1, 240), default=30, metavar="M", help="no new round after M minutes; default 30")
     parser.add_argument("--seed", type=int, help="of the order; default: a new one, which is printed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample and the summary")
