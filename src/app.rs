@@ -24,6 +24,7 @@ use crate::ops::metrics::Metrics;
 use crate::ops::systemd::{Present, Roll};
 use crate::relay::spool::{RealDisk, Spool};
 use crate::relay::{House, Relay};
+use crate::rules::monitor::Audience;
 use crate::{assets, reload, sockets, state, upstream};
 
 /// How long cores may take to let go of what is still open once they are told to.
@@ -191,29 +192,21 @@ impl Gateway {
             relay: relay.clone(),
             writer: Some(writer),
         };
+        let leaving = gateway.leaving.clone();
+        let admin = Admin { live, ops, asks, relay, sockets, state, leaving, begun: begun.into_std() };
         let (mut seats, mut roll) = (Vec::new(), Roll::default());
+        let house = house(&admin, staged.clone(), deadlines);
         for number in 0..workers {
             let (seat, arrivals) = seat();
             gateway.load.push(seat.load.clone());
             seats.push(seat);
-            let core = (live.clone(), ops.clone(), relay.clone(), staged.clone(), deadlines, sockets.clone());
             let present = roll.place(format!("core-{number}"));
-            gateway.threads.push(spawn_core(number, core, (arrivals, present))?);
+            gateway.threads.push(spawn_core(number, house.clone(), (arrivals, present))?);
         }
-        let acceptor = (live.clone(), ops.clone(), staged, roll.place("accept".into()));
+        let acceptor = (admin.live.clone(), admin.ops.clone(), staged, roll.place("accept".into()));
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, acceptor)?);
         gateway.roll = Some(roll);
-        compress_assets(&live, &gateway.load);
-        let admin = Admin {
-            live,
-            ops,
-            asks,
-            relay,
-            sockets,
-            state,
-            leaving: gateway.leaving.clone(),
-            begun: begun.into_std(),
-        };
+        compress_assets(&admin.live, &gateway.load);
         gateway.control = Some(serve_control(control, bound.admin, admin));
         Ok(gateway)
     }
@@ -295,12 +288,17 @@ fn seat() -> (Seat, mpsc::UnboundedReceiver<Arrival>) {
     (Seat { arrivals, load: Arc::default() }, received)
 }
 
-/// What a core is made of.
-type Parts = (Arc<Live>, Ops, Arc<Relay>, watch::Receiver<Stage>, Deadlines, Arc<sockets::Shared>);
+/// What cores share. Monitors that ask one of them hear what the admin listener says, without why.
+fn house(admin: &Admin, stage: watch::Receiver<Stage>, deadlines: Deadlines) -> edge::House {
+    let Admin { live, ops, relay, sockets, .. } = admin.clone();
+    let admin = admin.clone();
+    let monitors = Arc::new(move |check| admin.told(check, Audience::Network));
+    edge::House { live, ops, relay, stage, deadlines, sockets, monitors }
+}
 
 fn spawn_core(
     number: usize,
-    (live, ops, relay, stage, deadlines, sockets): Parts,
+    house: edge::House,
     (arrivals, present): (mpsc::UnboundedReceiver<Arrival>, Present),
 ) -> io::Result<JoinHandle<()>> {
     // Ids of two cores, or of two starts, must not meet in one log.
@@ -313,7 +311,7 @@ fn spawn_core(
             Err(e) => return drop(made.send(Err(e))),
         };
         made.send(Ok(())).ok();
-        let core = Core::new(live, ops, relay, stage, deadlines, sockets, prefix);
+        let core = Core::new(house, prefix);
         runtime.block_on(core.run(arrivals, present));
         runtime.shutdown_timeout(LAST);
     })?;

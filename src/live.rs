@@ -116,6 +116,10 @@ pub struct Site {
     pub public: Vec<PublicUrl>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Networks that may ask on the public listener how the gateway is.
+    pub health_networks: Vec<IpNet>,
+    /// Names by which the admin listener may be asked, besides addresses and names without a dot; in lower case.
+    pub admin_names: Vec<String>,
     /// Webroot served on port 80 before the redirect, for ACME clients.
     pub acme_challenge: Option<PathBuf>,
     /// `Strict-Transport-Security` on pages; `None` when switched off.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use crate::relay::archive;
+use crate::rules::monitor::Audience;
 use crate::upstream;
 
 /// How a part is.
@@ -52,9 +53,9 @@ impl Component {
         Self { name, standing: Standing::Disabled, detail: None, since: None }
     }
 
-    fn told(&self) -> Value {
+    fn told(&self, audience: Audience) -> Value {
         let mut told = json!({"status": self.standing.name()});
-        if let Some(detail) = &self.detail {
+        if let (Some(detail), Audience::Operators) = (&self.detail, audience) {
             told["detail"] = detail.as_str().into();
         }
         if let Some(since) = self.since {
@@ -99,16 +100,16 @@ impl Health {
     }
 
     /// The status code and the text.
-    pub fn told(&self) -> (StatusCode, String) {
+    pub fn told(&self, audience: Audience) -> (StatusCode, String) {
         let parts: serde_json::Map<String, Value> =
-            self.components.iter().map(|part| (part.name.to_owned(), part.told())).collect();
+            self.components.iter().map(|part| (part.name.to_owned(), part.told(audience))).collect();
         let metrics = json!({
             "active_editing_sessions": self.editors,
             "transition_locks_held": self.locked,
             "pending_callbacks": self.open,
         });
         let mut told = json!({"status": self.standing.name(), "components": parts, "metrics": metrics});
-        if !self.complaints.is_empty() {
+        if !self.complaints.is_empty() && audience == Audience::Operators {
             told["detail"] = self.complaints.clone().into();
         }
         let code = match self.standing {
@@ -189,10 +190,34 @@ mod tests {
             let standing = overall(&components, complaints);
             let complaints = complaints.to_vec();
             let health = Health { standing, components, complaints, editors: 0, locked: 0, open: 0 };
-            let (answered, text) = health.told();
-            let text: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!((text["status"].as_str(), answered.as_u16()), (Some(status), code));
-            assert_eq!(text.get("detail").is_some(), !health.complaints.is_empty());
+            for audience in [Audience::Operators, Audience::Network] {
+                let (answered, text) = health.told(audience);
+                let text: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!((text["status"].as_str(), answered.as_u16()), (Some(status), code));
+                let why = audience == Audience::Operators && !health.complaints.is_empty();
+                assert_eq!(text.get("detail").is_some(), why);
+            }
         }
+    }
+
+    #[test]
+    fn a_network_hears_how_and_not_why() {
+        let since = Some(SystemTime::UNIX_EPOCH);
+        let detail = Some("no connection to redis.internal:6379".to_owned());
+        let redis = Component { name: "redis", standing: Standing::Unhealthy, detail, since };
+        let health = Health {
+            standing: Standing::Degraded,
+            components: vec![redis],
+            complaints: vec!["/etc/rapidpm-gateway/gateway.toml cannot be used".into()],
+            editors: 1,
+            locked: 0,
+            open: 0,
+        };
+        let told = |audience| serde_json::from_str::<Value>(&health.told(audience).1).unwrap();
+        let mut all = told(Audience::Operators);
+        assert_eq!(all["components"]["redis"]["detail"], "no connection to redis.internal:6379");
+        all.as_object_mut().unwrap().remove("detail");
+        all["components"]["redis"].as_object_mut().unwrap().remove("detail");
+        assert_eq!(told(Audience::Network), all);
     }
 }

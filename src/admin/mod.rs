@@ -21,8 +21,10 @@ use tokio::time::sleep;
 use crate::live::{Asks, Live};
 use crate::ops::Ops;
 use crate::relay::Relay;
+use crate::rules::monitor::{Audience, Check, Told};
 use crate::{sockets, state};
 
+mod door;
 mod events;
 mod health;
 mod objections;
@@ -39,6 +41,8 @@ use view::{FOR_PEOPLE, View};
 const CONNECTIONS: usize = 64;
 /// A scraper that says nothing for this long is gone.
 const HEAD: Duration = Duration::from_secs(60);
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What else there is, for whoever asks for something else.
 const HERE: &str = "Here are / for people, /metrics, /api/v1/onlyoffice/health, /api/v1/sessions, /api/v1/saves, /api/v1/would-refuse, /livez, \
@@ -91,11 +95,7 @@ async fn accept(socket: TcpListener, admin: &Admin, feed: &Arc<Feed>) {
         tokio::spawn(async move {
             let (admin, feed) = (&admin, &feed);
             let service = service_fn(async |request: Request<Incoming>| {
-                let looks = request.uri().path() == "/events" && *request.method() == Method::GET;
-                Ok::<_, Infallible>(match looks {
-                    true => events::answer(admin, feed),
-                    false => admin.answer(&request).await.map(Either::<_, Stream>::Left),
-                })
+                Ok::<_, Infallible>(door::closed(admin.open(&request, feed).await))
             });
             let served = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -108,6 +108,20 @@ async fn accept(socket: TcpListener, admin: &Admin, feed: &Arc<Feed>) {
 }
 
 impl Admin {
+    async fn open(
+        &self,
+        request: &Request<Incoming>,
+        feed: &Arc<Feed>,
+    ) -> Response<Either<Full<Bytes>, Stream>> {
+        if let Some(refusal) = door::turned_away(request, &self.live.load().settings.site.admin_names) {
+            return refusal.map(Either::Left);
+        }
+        if request.uri().path() == "/events" && *request.method() == Method::GET {
+            return events::answer(self, feed);
+        }
+        self.answer(request).await.map(Either::Left)
+    }
+
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         if request.uri().path() == "/reload" {
             return reload::answer(&self.asks, request.method(), request.headers()).await;
@@ -126,26 +140,38 @@ impl Admin {
             "/api/v1/sessions" => json(&view::sessions(self)),
             "/api/v1/saves" => json(&view::saves(self)),
             "/api/v1/would-refuse" => json(&objections::page(self)),
-            "/api/v1/onlyoffice/health" => {
-                let (code, told) = Health::of(self).told();
-                let mut response = text(code, told);
-                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                response
-            }
-            "/livez" => text(StatusCode::OK, "alive\n".into()),
-            "/readyz" => self.ready(),
-            _ => text(StatusCode::NOT_FOUND, HERE.into()),
+            path => match Check::at(path) {
+                Some(check) => {
+                    let Told { status, content_type, body } = self.told(check, Audience::Operators);
+                    let mut response = text(status, body);
+                    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+                    response
+                }
+                None => text(StatusCode::NOT_FOUND, HERE.into()),
+            },
         }
     }
 
-    fn ready(&self) -> Response<Full<Bytes>> {
-        if self.leaving.load(Ordering::Relaxed) {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "the gateway leaves\n".into());
-        }
-        let running = self.live.load();
-        match running.servers.all().iter().find(|server| server.health().serves()) {
-            Some(_) => text(StatusCode::OK, "ready\n".into()),
-            None => text(StatusCode::SERVICE_UNAVAILABLE, "no Document Server answers\n".into()),
+    /// What monitors are told. Everything is known already: nothing is asked for this.
+    #[must_use]
+    pub fn told(&self, check: Check, audience: Audience) -> Told {
+        let words = |status, words: &str| Told { status, content_type: TEXT, body: format!("{words}\n") };
+        match check {
+            Check::Health => {
+                let (status, body) = Health::of(self).told(audience);
+                Told { status, content_type: "application/json", body }
+            }
+            Check::Alive => words(StatusCode::OK, "alive"),
+            Check::Ready if self.leaving.load(Ordering::Relaxed) => {
+                words(StatusCode::SERVICE_UNAVAILABLE, "the gateway leaves")
+            }
+            Check::Ready => {
+                let running = self.live.load();
+                match running.servers.all().iter().any(|server| server.health().serves()) {
+                    true => words(StatusCode::OK, "ready"),
+                    false => words(StatusCode::SERVICE_UNAVAILABLE, "no Document Server answers"),
+                }
+            }
         }
     }
 }
@@ -159,6 +185,6 @@ fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
 fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(TEXT));
     response
 }

@@ -100,12 +100,23 @@ fn url(url: &PublicUrl) -> String {
 
 fn of_site(site: &Site) -> Vec<Line<'_>> {
     // `relay` follows from `server.relay`.
-    let Site { public, relay: _, trusted_proxies, acme_challenge, hsts, frame_ancestors, backend_networks } =
-        site;
+    let Site {
+        public,
+        relay: _,
+        trusted_proxies,
+        health_networks,
+        admin_names,
+        acme_challenge,
+        hsts,
+        frame_ancestors,
+        backend_networks,
+    } = site;
     let folder = acme_challenge.as_ref().map_or("off".to_owned(), |folder| folder.display().to_string());
     vec![
         line("public_url", several(public.iter().map(url))),
         line("server.trusted_proxies", several(trusted_proxies)),
+        line("server.health_networks", several(health_networks)),
+        line("server.admin_names", several(admin_names)),
         line("server.acme_challenge", one(folder)),
         line("headers.hsts", text(hsts.as_ref())),
         line("headers.frame_ancestors", text(frame_ancestors.as_ref())),

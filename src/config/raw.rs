@@ -122,6 +122,8 @@ section! {
         relay: Vec<Spanned<SocketAddr>>,
         workers: u64,
         trusted_proxies: Vec<Spanned<IpNet>>,
+        health_networks: Vec<Spanned<IpNet>>,
+        admin_names: Vec<Spanned<HostName>>,
         acme_challenge: String,
         drain: Duration,
     }

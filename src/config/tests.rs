@@ -318,6 +318,8 @@ fn everything_is_taken_over_as_written() {
     );
     assert_eq!(snapshot.site.hsts, None);
     assert_eq!(snapshot.site.trusted_proxies.len(), 3);
+    assert_eq!(snapshot.site.health_networks, ["10.1.0.0/16".parse().unwrap()]);
+    assert_eq!(snapshot.site.admin_names, ["gateway.example.internal"]);
     assert_eq!(snapshot.sockets.origins, ["https://intranet.example:8443"]);
     assert!(snapshot.sockets.without_origin && !snapshot.sockets.polling);
     assert_eq!(snapshot.tokens.leeway.as_secs(), 90);

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::timeout;
 use super::conn;
 use super::exchange::RequestId;
 use super::listener::Arrival;
+use super::own::Monitors;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
@@ -71,24 +73,32 @@ impl Drop for StillOpen {
     }
 }
 
-/// The state of one core. Never leaves its thread.
-pub struct Core {
+/// What the cores share.
+#[derive(Clone)]
+pub struct House {
     /// What a request may see.
     pub live: Arc<Live>,
     /// Log and metrics.
     pub ops: Ops,
-    /// The way to the Document Servers.
-    pub upstream: Upstream,
     /// Where callbacks are handed in.
     pub relay: Arc<Relay>,
-    /// For splicing sockets.
-    pub scratch: Scratch,
     /// When to leave.
     pub stage: watch::Receiver<Stage>,
     /// How long clients may be slow.
     pub deadlines: Deadlines,
     /// What sockets share with those of other cores.
     pub sockets: Arc<sockets::Shared>,
+    /// What monitors are told.
+    pub monitors: Monitors,
+}
+
+/// The state of one core. Never leaves its thread.
+pub struct Core {
+    house: House,
+    /// The way to the Document Servers.
+    pub upstream: Upstream,
+    /// For splicing sockets.
+    pub scratch: Scratch,
     /// The sockets of this core, which are waited for at the end.
     pub departures: Rc<Departures>,
     prefix: u32,
@@ -96,26 +106,21 @@ pub struct Core {
     seed: RandomState,
 }
 
+impl Deref for Core {
+    type Target = House;
+
+    fn deref(&self) -> &House {
+        &self.house
+    }
+}
+
 impl Core {
     /// A core that begins. `prefix` makes its request ids its own.
-    pub fn new(
-        live: Arc<Live>,
-        ops: Ops,
-        relay: Arc<Relay>,
-        stage: watch::Receiver<Stage>,
-        deadlines: Deadlines,
-        sockets: Arc<sockets::Shared>,
-        prefix: u32,
-    ) -> Rc<Self> {
+    pub fn new(house: House, prefix: u32) -> Rc<Self> {
         Rc::new(Self {
-            live,
-            ops,
-            relay,
+            house,
             upstream: Upstream::default(),
             scratch: Scratch::default(),
-            stage,
-            deadlines,
-            sockets,
             departures: Rc::default(),
             prefix,
             number: Cell::new(0),

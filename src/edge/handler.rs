@@ -2,7 +2,8 @@
 //!
 //! 1. **Snapshot**: one, for the whole request.
 //! 2. **Strict**: a head with too many fields, or one that could be read in two ways, is not read at all.
-//! 3. **Host**: whose name it asks for, and whether this connection's certificate covers it.
+//! 3. **Host**: whose name it asks for, and whether this connection's certificate covers it. Monitors of named networks have
+//!    their answer before that: they may know an address only.
 //! 4. **Own paths** whose bytes belong to somebody else: the relay and saved documents.
 //! 5. **Path**: in its one spelling, without the public URL's own.
 //! 6. **Route**: the row of the table; no row, no service.
@@ -79,6 +80,9 @@ async fn answer(
     exchange.mark(&mut parts.headers);
     let authority = strict::check(&parts.method, parts.version, &parts.uri, &parts.headers);
     let authority = authority.map_err(Refusal::Strict)?;
+    if let Some(response) = own::monitored(connection, running, exchange, &parts) {
+        return Ok(response);
+    }
     let uri = parts.uri.clone();
     let own = route::own_path(uri.path());
     let public = match (connection.by_relay, &own) {

@@ -20,7 +20,7 @@ mod socket;
 mod stream;
 mod upgrade;
 
-pub use core::{Core, Stage};
+pub use core::{Core, House, Stage};
 pub use inherited::Inherited;
 pub use listener::{Arrival, Census, Door, Listener, Load, Seat, accept, listen};
 pub use pulse::Deadlines;

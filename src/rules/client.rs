@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use hyper::header::{HeaderMap, HeaderName};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -23,6 +23,7 @@ pub fn household(address: IpAddr) -> IpAddr {
 pub struct Client {
     address: IpAddr,
     proxies: Vec<IpAddr>,
+    known: bool,
 }
 
 impl Client {
@@ -30,20 +31,30 @@ impl Client {
     /// it was written by the client and is not believed; the Document Server's own filter reads the leftmost (utils.js:988-1003).
     pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let mut address = peer.to_canonical();
-        let mut proxies = Vec::new();
+        let (mut proxies, mut known) = (Vec::new(), true);
         if trusted.is_empty() {
-            return Self { address, proxies };
+            return Self { address, proxies, known };
         }
-        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok()).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')).take(MOST_HOPS) {
+        let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+        // Entry by entry: what a client wrote to the left of the proxy's word must not make that unreadable.
+        let hops = lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+        for hop in hops.take(MOST_HOPS) {
             if !trusted.iter().any(|net| net.contains(&address)) {
                 break;
             }
-            let Some(next) = parse(hop.trim()) else { break };
+            let Some(next) = std::str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim())) else {
+                known = false;
+                break;
+            };
             proxies.insert(0, address);
             address = next;
         }
-        Self { address, proxies }
+        Self { address, proxies, known }
+    }
+
+    /// Whether it is one of these, for sure: whom a proxy hides ("unknown") has that proxy's address, and is not it.
+    pub fn is_within(&self, networks: &[IpNet]) -> bool {
+        self.known && networks.iter().any(|network| network.contains(&self.address))
     }
 
     /// The client's address.
@@ -99,17 +110,48 @@ mod tests {
             ("10.0.0.1", &["10.0.0.0/8"], &["[2001:db8::1]:443"], "2001:db8::1", "10.0.0.1"),
             ("::ffff:10.0.0.1", &["10.0.0.0/8"], &["2001:db8::1"], "2001:db8::1", "10.0.0.1"),
             ("::ffff:203.0.113.9", &[], &[], "203.0.113.9", ""),
+            // nginx writes behind what came, on the same line.
+            ("10.0.0.1", &["10.0.0.0/8"], &["\u{e9}, 198.51.100.1"], "198.51.100.1", "10.0.0.1"),
         ];
         for (peer, trusted, lines, address, proxies) in table {
             let trusted: Vec<IpNet> = trusted.iter().map(|n| n.parse().unwrap()).collect();
             let mut headers = HeaderMap::new();
             for line in *lines {
-                headers.append(X_FORWARDED_FOR, line.parse().unwrap());
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
             let client = Client::of(peer.parse().unwrap(), &headers, &trusted);
             assert_eq!(client.address().to_string(), *address, "{peer} {lines:?}");
             let seen: Vec<_> = client.proxies().iter().map(ToString::to_string).collect();
             assert_eq!(seen.join(" "), *proxies, "{peer} {lines:?}");
+        }
+    }
+
+    #[test]
+    fn is_within_a_network_only_where_it_is_known() {
+        let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect::<Vec<IpNet>>();
+        let ours = nets(&["10.0.0.0/8", "fd00::/8"]);
+        for (peer, trusted, line, expected) in [
+            ("10.0.0.1", &[][..], "", true),
+            ("::ffff:10.0.0.1", &[], "", true),
+            ("fd00::1", &[], "", true),
+            ("203.0.113.9", &[], "", false),
+            ("203.0.113.9", &[], "10.0.0.1", false),
+            ("203.0.113.9", &["10.0.0.0/8"], "10.0.0.1", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "", true), // the balancer's own check
+            ("10.0.0.1", &["10.0.0.0/8"], "203.0.113.9", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "10.0.0.7, 203.0.113.9", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "10.0.0.7", true),
+            ("10.0.0.1", &["10.0.0.0/8"], "unknown", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "10.0.0.7, ", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "\u{e9}", false),
+            ("10.0.0.1", &["10.0.0.0/8"], "\u{e9}, 203.0.113.9", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if !line.is_empty() {
+                headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+            }
+            let client = Client::of(peer.parse().unwrap(), &headers, &nets(trusted));
+            assert_eq!(client.is_within(&ours), expected, "{peer} {trusted:?} {line}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod follower;
 pub mod frame;
 pub mod headers;
 pub mod host;
+pub mod monitor;
 pub mod objection;
 pub mod origin;
 pub mod packet;
@@ -29,6 +30,7 @@ pub mod table;
 pub mod token;
 pub mod trace;
 pub mod urlhost;
+pub mod visitor;
 
 #[cfg(test)]
 mod flows;

@@ -3,6 +3,7 @@
 // A test that cannot go on fails loudly; the gateway itself never may.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod admin_door;
 mod archive;
 mod assets;
 mod day;
@@ -16,6 +17,7 @@ mod forwarded;
 mod forwarding;
 mod handover;
 mod health;
+mod health_public;
 mod hold;
 mod hosts;
 mod layout;

@@ -8,10 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY};
 use hyper::{Response, StatusCode};
 
 use super::text;
@@ -102,10 +99,7 @@ pub(super) fn answer(view: &View) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let own = HeaderName::from_static("cross-origin-resource-policy");
-    headers.insert(own, HeaderValue::from_static("same-origin"));
     // Base64 between words of ours is a header's value; if it ever were not, no page is better than one without a policy.
     match HeaderValue::from_str(&POLICY) {
         Ok(policy) => drop(headers.insert(CONTENT_SECURITY_POLICY, policy)),

@@ -14,10 +14,11 @@ use super::{Context, Part};
 use crate::config::read::{OneOrMore, Wrong, report_wrong, shown};
 use crate::config::suggest::nearest;
 use crate::config::url::HttpUrl;
-use crate::config::values::Sometimes;
+use crate::config::values::{HostName, Sometimes};
 use crate::config::{raw, url};
 use crate::live::Site;
 use crate::rules::host::PublicUrl;
+use crate::rules::visitor;
 
 /// The production this gateway is made for; with a warning, since somebody else's would be wrong.
 const PRODUCTION: &str = "https://onlyoffice.rapidpm.uk";
@@ -89,11 +90,19 @@ pub fn build(
     for believed in server.trusted_proxies.iter().flat_map(|list| list.get_ref()) {
         report_believed(believed, context);
     }
+    for told in server.health_networks.iter().flat_map(|list| list.get_ref()) {
+        if told.get_ref().prefix_len() == 0 {
+            let message = "`server.health_networks` names everybody: strangers see how the gateway is, and how many edit";
+            context.report.warn(told.span(), message);
+        }
+    }
     let hsts = hsts(headers.hsts.as_ref(), context);
     let frame_ancestors = frame_ancestors(headers, integrators, context);
     Some(Site {
         public: public.into_iter().map(Spanned::into_inner).collect(),
         trusted_proxies,
+        health_networks: networks(server.health_networks.as_ref()),
+        admin_names: admin_names(server, context),
         acme_challenge: acme_challenge(server, context),
         hsts,
         frame_ancestors,
@@ -117,6 +126,20 @@ fn report_believed(network: &Spanned<IpNet>, context: &mut Context<'_>) {
         );
         context.report.warn(network.span(), message);
     }
+}
+
+/// Names of the admin listener beyond those that it is called by without being told.
+fn admin_names(server: &raw::Server, context: &mut Context<'_>) -> Vec<String> {
+    let list = server.admin_names.iter().flat_map(|list| list.get_ref());
+    let names = list.map(|name| {
+        let HostName(written) = name.get_ref();
+        if !visitor::needs_a_name(written) {
+            let message = format!("`server.admin_names`: {written:?} needs no entry; addresses and names without a dot are known");
+            context.report.warn(name.span(), message);
+        }
+        written.clone()
+    });
+    names.collect()
 }
 
 fn networks(written: Option<&Spanned<Vec<Spanned<IpNet>>>>) -> Vec<IpNet> {
