@@ -165,10 +165,10 @@ impl Exchange {
         self.status.set(status);
     }
 
-    /// It was refused.
-    pub fn refused(&self, refusal: Refusal) {
+    /// It was refused, and why, in words.
+    pub fn refused(&self, refusal: Refusal, why: String) {
         self.refusal.set(Some(refusal.reason()));
-        self.because(refusal.to_string());
+        self.because(why);
         self.connection.core.ops.metrics.refusals.count(refusal.reason(), refusal.carrier());
     }
 

@@ -35,12 +35,13 @@ use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
 use crate::rules::host::{self, Authority};
+use crate::rules::looked::Place;
 use crate::rules::path::{self, Canonical};
 use crate::rules::pick;
 use crate::rules::policy::{self, Caller, Permit, Refusal};
 use crate::rules::route::{self, Matched, OwnPath};
 use crate::rules::strict;
-use crate::rules::table::{Access, BodyRule, Patience, RefusalShape, Shown};
+use crate::rules::table::{Access, BodyRule, Carrier, Patience, RefusalShape, Shown};
 
 use crate::tls;
 use crate::upstream::{AnswerBody, Outgoing, Question, Server};
@@ -58,7 +59,7 @@ pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> R
     let proxies = &running.settings.site.trusted_proxies;
     let trusted = proxies.iter().any(|network| network.contains(&connection.peer));
     let exchange = Exchange::begin(&connection, &parts, trusted);
-    let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers);
+    let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers, &running.fields);
     let head_only = parts.method == Method::HEAD;
     let answered = answer(&connection, &running, &exchange, &mut asked, parts, body).await;
     let response = answered.unwrap_or_else(|trouble| respond::trouble(trouble, &asked, &exchange));
@@ -69,7 +70,7 @@ async fn answer(
     connection: &Connection,
     running: &Arc<Running>,
     exchange: &Rc<Exchange>,
-    asked: &mut Asked,
+    asked: &mut Asked<'_>,
     mut parts: Box<Parts>,
     body: Incoming,
 ) -> Result<Response<Reply>, Trouble> {
@@ -165,7 +166,7 @@ fn permit(exchange: &Exchange, way: &Way<'_>, parts: &mut Parts, body: &[u8]) ->
     let Way { running, matched, .. } = way;
     let Access::Token(_) = matched.access else { return policy::admit_open(matched, &parts.method) };
     let settled = running.fields.settle(&mut parts.headers, matched.access);
-    settled.map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+    settled.map_err(|fault| Refusal::Token { fault, place: Place::In(Carrier::Header) })?;
     let carried = Carried { headers: &parts.headers, query: way.uri.query(), body };
     let caller = Caller { address: way.client.address(), now: SystemTime::now() };
     let tokens = &running.settings.tokens;

@@ -135,7 +135,7 @@ impl Asker<'_> {
             Ok(judged) => judged,
             Err(told) => {
                 let (refusal, packet) = *told;
-                self.exchange.refused(refusal);
+                self.exchange.refused(refusal, refusal.words(&self.way.running.fields));
                 using.refuse(packet);
                 return Ok(self.text("text/html", "ok"));
             }
@@ -143,7 +143,7 @@ impl Asker<'_> {
         let core = &self.connection.core;
         let locks = |key: &str| socket::lock(core, key);
         if let Err(refusal) = sockets::wait(&pass, &locks, core.deadlines.hold, &core.ops).await {
-            self.exchange.refused(refusal);
+            self.exchange.refused(refusal, refusal.to_string());
             using.refuse(sockets::refusal_packet(refusal));
             return Ok(self.text("text/html", "ok"));
         }

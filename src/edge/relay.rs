@@ -21,11 +21,12 @@ use crate::rules::callback::{self, Callback, Ours};
 use crate::rules::carrier::find_header;
 use crate::rules::class::{Class, Reading};
 use crate::rules::headers::{self, Hop};
+use crate::rules::looked::{Looked, Place};
 use crate::rules::objection::{Ground, Objection};
 use crate::rules::policy::Refusal;
 use crate::rules::route::OwnPath;
 use crate::rules::table::{Carrier, Methods};
-use crate::rules::token::{TokenFault, VerifyingKey};
+use crate::rules::token::VerifyingKey;
 
 /// The Document Server waits two minutes for a document's head (default.json:544-550).
 const DOCUMENT: Duration = Duration::from_secs(125);
@@ -129,9 +130,9 @@ async fn document(errand: &Errand<'_>, to: &Integrator, target: &str) -> Result<
     let Errand { running, exchange, connection, parts } = errand;
     let now = SystemTime::now();
     let field = house::House::own_field(*running);
-    let refused = |fault| Refusal::Token { fault, carrier: Some(Carrier::Header) };
+    let refused = |fault| Refusal::Token { fault, place: Place::In(Carrier::Header) };
     let token = find_header(&parts.headers, &field.name, &field.prefix).map_err(refused)?;
-    let token = token.ok_or(Refusal::Token { fault: TokenFault::Missing, carrier: None })?;
+    let token = token.ok_or(Refusal::no_token(Looked::of_relay(&[Carrier::Header])))?;
     let verified = running.settings.tokens.verify(token, now).map_err(refused)?;
     let class = Class::of(&verified.claims, Reading::Merged);
     if class != Class::Download {

@@ -11,6 +11,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::body::Reply;
 use super::exchange::Exchange;
 use crate::ops::metrics::UpstreamFault;
+use crate::rules::carrier::TokenFields;
 use crate::rules::policy::Refusal;
 use crate::rules::socket::SocketFault;
 use crate::rules::table::RefusalShape;
@@ -48,15 +49,17 @@ impl From<Fault> for Trouble {
 }
 
 /// What the answer to a trouble depends on besides the trouble.
-pub struct Asked {
+pub struct Asked<'r> {
     shape: RefusalShape,
     accept: Option<HeaderValue>,
+    /// In which fields the running configuration has tokens looked for.
+    fields: &'r TokenFields,
 }
 
-impl Asked {
+impl<'r> Asked<'r> {
     /// From the request's head.
-    pub fn new(shape: RefusalShape, headers: &HeaderMap) -> Self {
-        Self { shape, accept: headers.get(ACCEPT).cloned() }
+    pub fn new(shape: RefusalShape, headers: &HeaderMap, fields: &'r TokenFields) -> Self {
+        Self { shape, accept: headers.get(ACCEPT).cloned(), fields }
     }
 
     fn html(&self) -> bool {
@@ -70,7 +73,7 @@ impl Asked {
 }
 
 /// The answer to a request that got none from a Document Server.
-pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Response<Reply> {
+pub fn trouble(trouble: Trouble, asked: &Asked<'_>, exchange: &Rc<Exchange>) -> Response<Reply> {
     match trouble {
         Trouble::Refused(refusal) => refused(refusal, asked, exchange),
         Trouble::Body(BodyFault::TooLarge) | Trouble::Upstream(Fault::Body(BodyFault::TooLarge)) => {
@@ -147,8 +150,8 @@ pub fn trouble(trouble: Trouble, asked: &Asked, exchange: &Rc<Exchange>) -> Resp
     }
 }
 
-fn refused(refusal: Refusal, asked: &Asked, exchange: &Rc<Exchange>) -> Response<Reply> {
-    exchange.refused(refusal);
+fn refused(refusal: Refusal, asked: &Asked<'_>, exchange: &Rc<Exchange>) -> Response<Reply> {
+    exchange.refused(refusal, refusal.words(asked.fields));
     let answer = refusal.answer(asked.shape, asked.accept.as_ref().and_then(|accept| accept.to_str().ok()));
     let mut response = if asked.html() && answer.content_type == "application/problem+json" {
         page(
@@ -176,7 +179,7 @@ fn explained(
     status: StatusCode,
     what: &'static str,
     cure: &'static str,
-    asked: &Asked,
+    asked: &Asked<'_>,
     exchange: &Rc<Exchange>,
 ) -> Response<Reply> {
     if asked.html() {

@@ -105,7 +105,7 @@ async fn at_the_gate(
         }
         Err(Turned::Refused(refusal)) => {
             exchange.closed(Close::Refused);
-            exchange.refused(refusal);
+            exchange.refused(refusal, refusal.words(&running.fields));
         }
         Err(Turned::Unreachable(why)) => {
             exchange.closed(Close::Unreachable);
@@ -141,7 +141,8 @@ fn tell(exchange: &Exchange, carried: Carried, end: &End) {
             Close::Left
         }
         End::Again => {
-            exchange.refused(Refusal::Socket(SocketFault::Again));
+            let again = Refusal::Socket(SocketFault::Again);
+            exchange.refused(again, again.to_string());
             Close::Refused
         }
     };

@@ -9,6 +9,7 @@
 //! Body and header go to the application as they came, and nobody knows which of them it believes. So the header's token must
 //! hold as well where there is one, and say nothing else; and no field of the body may be there twice.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 use super::carrier::{Carried, TokenField, find_header};
 use super::class::{Class, Reading};
 use super::host::{Authority, PublicUrl};
+use super::looked::{Looked, Place};
 use super::objection::{Ground, Objection};
 use super::plain::Plain;
 use super::policy::Refusal;
@@ -29,13 +31,16 @@ use super::urlhost;
 /// Largest body that is read. A callback of a very long history (threshold: 60 entries in 7 KiB) stays far below.
 pub const LARGEST: usize = 1 << 20;
 
+/// Where its token is looked for.
+const LOOKED: Looked = Looked::of_relay(&[Carrier::Body, Carrier::Header]);
+
 /// What is wrong with a callback whose token may well hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallbackFault {
     /// The body is not one JSON object in UTF-8 whose fields are there once.
     Malformed,
     /// The body or the header's token says something that the token which counts does not.
-    Mismatch,
+    Mismatch(Differs),
     /// A status that no callback of this Document Server has.
     Status,
 }
@@ -45,20 +50,67 @@ impl CallbackFault {
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "callback_malformed",
-            Self::Mismatch => "callback_mismatch",
+            Self::Mismatch(_) => "callback_mismatch",
             Self::Status => "callback_status",
         }
     }
+}
 
-    /// For operators.
-    pub const fn sentence(self) -> &'static str {
+impl fmt::Display for CallbackFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Malformed => "the callback's body is not one JSON object whose fields are there once",
-            Self::Mismatch => {
-                "the callback's body or the header's token says something that the body's token does not"
+            Self::Malformed => {
+                f.write_str("the callback's body is not one JSON object whose fields are there once")
             }
-            Self::Status => "the callback's status is none of 1, 2, 3, 4, 6, 7",
+            Self::Mismatch(differs) => differs.fmt(f),
+            Self::Status => f.write_str("the callback's status is none of 1, 2, 3, 4, 6, 7"),
         }
+    }
+}
+
+/// The first field of a callback that is said in two ways: its name, never what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Differs {
+    name: [u8; LONGEST_NAME],
+    in_header: bool,
+}
+
+/// The longest name of a field that a callback has is `changeshistory`.
+const LONGEST_NAME: usize = 24;
+
+impl Differs {
+    /// The body says something else than its token.
+    pub fn in_body(name: &str) -> Self {
+        Self { name: plain(name), in_header: false }
+    }
+
+    /// The header's token says something else than the body's.
+    fn in_header(name: &str) -> Self {
+        Self { name: plain(name), in_header: true }
+    }
+}
+
+/// Names are whoever's who sent the body: only what looks like one is told.
+fn plain(name: &str) -> [u8; LONGEST_NAME] {
+    let mut kept = [0; LONGEST_NAME];
+    if name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && let Some(place) = kept.get_mut(..name.len())
+    {
+        place.copy_from_slice(name.as_bytes());
+    }
+    kept
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(&self.name).unwrap_or_default().trim_end_matches('\0') {
+            "" => f.write_str("a field that no callback has")?,
+            name => write!(f, "`{name}`")?,
+        }
+        f.write_str(match self.in_header {
+            false => " in the callback's body is not what its token says",
+            true => " in the header's token is not what the body's token says",
+        })
     }
 }
 
@@ -147,24 +199,25 @@ impl Callback {
             return Err(Refusal::Callback(CallbackFault::Malformed));
         };
         let carried = Carried { headers, query: None, body };
-        let refused = |fault, carrier| Refusal::Token { fault, carrier };
         let in_header = find_header(headers, &field.name, &field.prefix);
-        let in_header = in_header.map_err(|fault| refused(fault, Some(Carrier::Header)))?;
+        let in_header =
+            in_header.map_err(|fault| Refusal::Token { fault, place: Place::In(Carrier::Header) })?;
         let in_header = in_header.map(|token| claims(token, Carrier::Header, tokens, now)).transpose()?;
         let (claims, secret_index) = match carried.find(&[Carrier::Body], tokens) {
             Ok((token, carrier)) => {
                 let (claims, secret_index) = claims(&token, carrier, tokens, now)?;
-                let says_else = |other: &Map<String, Value>| !agrees(other, &claims);
-                if in_header.is_some_and(|(other, _)| says_else(&other)) {
-                    return Err(Refusal::Callback(CallbackFault::Mismatch));
+                let differs =
+                    in_header.and_then(|(other, _)| differs(&other, &claims).map(Differs::in_header));
+                if let Some(differs) = differs {
+                    return Err(Refusal::Callback(CallbackFault::Mismatch(differs)));
                 }
                 (claims, secret_index)
             }
-            Err((TokenFault::Missing, None)) => in_header.ok_or(refused(TokenFault::Missing, None))?,
-            Err((fault, carrier)) => return Err(refused(fault, carrier)),
+            Err((TokenFault::Missing, _)) => in_header.ok_or(Refusal::no_token(LOOKED))?,
+            Err(found) => return Err(Refusal::of_token(found, LOOKED)),
         };
-        if !agrees(&fields, &claims) {
-            return Err(Refusal::Callback(CallbackFault::Mismatch));
+        if let Some(name) = differs(&fields, &claims) {
+            return Err(Refusal::Callback(CallbackFault::Mismatch(Differs::in_body(name))));
         }
         let status = claims.get("status").and_then(Value::as_u64).and_then(Status::of);
         let status = status.ok_or(Refusal::Callback(CallbackFault::Status))?;
@@ -212,7 +265,7 @@ fn claims(
     now: SystemTime,
 ) -> Result<(Map<String, Value>, usize), Refusal> {
     let verified =
-        tokens.verify(token, now).map_err(|fault| Refusal::Token { fault, carrier: Some(carrier) })?;
+        tokens.verify(token, now).map_err(|fault| Refusal::Token { fault, place: Place::In(carrier) })?;
     let class = Class::of(&verified.claims, Reading::Merged);
     if class != Class::Callback {
         let ground = Ground::Class { takes: &[Class::Callback] };
@@ -221,9 +274,10 @@ fn claims(
     Ok((layer(verified.claims), verified.secret_index))
 }
 
-/// Whether each of `fields` is among the claims.
-fn agrees(fields: &Map<String, Value>, claims: &Map<String, Value>) -> bool {
-    fields.iter().all(|(name, value)| name == "token" || claims.get(name) == Some(value))
+/// The first of `fields` that is not among the claims.
+fn differs<'f>(fields: &'f Map<String, Value>, claims: &Map<String, Value>) -> Option<&'f str> {
+    let other = |(name, value): &(&String, &Value)| *name != "token" && claims.get(*name) != Some(*value);
+    fields.iter().find(other).map(|(name, _)| name.as_str())
 }
 
 /// The claims that count, without times: those of the layer where the token has one.
@@ -370,6 +424,40 @@ mod tests {
             body.as_object_mut().unwrap().remove(cut);
         }
         assert_eq!(read(&body, None).unwrap().text("changesurl"), Some("http://ds/c"));
+    }
+
+    #[test]
+    fn the_field_that_differs_is_named_and_its_value_is_not() {
+        let (body, header) = signed(&save());
+        let told = |body: &Value, header: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", format!("Bearer {header}").parse().unwrap());
+            let body = body.to_string();
+            let read = Callback::read(body.as_bytes(), &headers, &field(), &settings(&[SECRET]), now());
+            read.unwrap_err().to_string()
+        };
+        let long = "x".repeat(LONGEST_NAME + 1);
+        let table = [
+            ("url", "`url`"),
+            ("key", "`key`"),
+            ("status", "`status`"),
+            ("changesurl", "`changesurl`"),
+            ("new_field", "`new_field`"),
+            ("", "a field that no callback has"),
+            ("a\nb", "a field that no callback has"),
+            ("eyJhbGciOiJIUzI1NiJ9.e30.x", "a field that no callback has"),
+            (long.as_str(), "a field that no callback has"),
+        ];
+        for (name, words) in table {
+            let mut changed = body.clone();
+            changed[name] = json!("eyJhbGciOiJIUzI1NiJ9");
+            let told = told(&changed, &header);
+            assert_eq!(told, format!("{words} in the callback's body is not what its token says"), "{name}");
+        }
+        let mut other = save();
+        other["users"] = json!(["u2"]);
+        let (_, header) = signed(&other);
+        assert_eq!(told(&body, &header), "`users` in the header's token is not what the body's token says");
     }
 
     #[test]

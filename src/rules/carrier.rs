@@ -200,24 +200,24 @@ impl TokenFields {
         Self { own, others }
     }
 
+    /// All of them, `[jwt]`'s first.
+    pub fn all(&self) -> impl Iterator<Item = &TokenField> {
+        std::iter::once(&self.own).chain(&self.others)
+    }
+
     /// Leaves at most one token in `headers`, in the field and behind the prefix that the Document Server knows, and says which
     /// field it came in. To be called before a permit is asked for. The first field that holds one decides, as everywhere: a bad
     /// one there is not rescued by a good one further on. Where the route has no [`Carrier::Header`], nothing is touched: an
     /// editor's `Authorization` is not an application's. The work is one look-up for each field; only one token is copied.
-    pub fn settle(
-        &self,
-        headers: &mut HeaderMap,
-        access: Access,
-    ) -> Result<Option<&TokenField>, (TokenFault, Option<Carrier>)> {
+    pub fn settle(&self, headers: &mut HeaderMap, access: Access) -> Result<Option<&TokenField>, TokenFault> {
         let Access::Token(carriers) = access else { return Ok(None) };
         if !carriers.contains(&Carrier::Header) {
             return Ok(None);
         }
-        let at_header = |fault| (fault, Some(Carrier::Header));
         let mut found: Option<&TokenField> = None;
         let mut surplus = Vec::new();
-        for field in std::iter::once(&self.own).chain(&self.others) {
-            if find_header(headers, &field.name, &field.prefix).map_err(at_header)?.is_none() {
+        for field in self.all() {
+            if find_header(headers, &field.name, &field.prefix)?.is_none() {
                 continue;
             }
             match found {
@@ -232,7 +232,7 @@ impl TokenFields {
             headers.remove(name);
         }
         if let Some(field) = found {
-            translate(headers, field, &self.own).map_err(at_header)?;
+            translate(headers, field, &self.own)?;
         }
         Ok(found)
     }
@@ -509,7 +509,7 @@ mod tests {
             headers.append(twice, "Bearer a".parse().unwrap());
             headers.append(twice, "Bearer b".parse().unwrap());
             let fault = fields.settle(&mut headers, access);
-            assert_eq!(fault, Err((TokenFault::Ambiguous, Some(Carrier::Header))), "{twice}");
+            assert_eq!(fault, Err(TokenFault::Ambiguous), "{twice}");
         }
     }
 

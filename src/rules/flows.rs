@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::carrier::{Carried, TokenField, TokenFields};
 use super::class::Class;
+use super::looked::Place;
 use super::path::canonical;
 use super::policy::{Admitted, Caller, HostRule, Knock, Mode, Refusal, Rules, admit, admit_open, knock};
 use super::query::value;
 use super::route::{Route, Switches, find};
-use super::table::{Access, RefusalShape};
+use super::table::{Access, Carrier, RefusalShape};
 use super::token::tests::{SECRET, at, settings, sign};
 use super::token::{Algorithm, Settings};
 
@@ -65,7 +66,7 @@ fn decide(site: &Site, asked: &Asked<'_>) -> (Result<Admitted, Refusal>, Refusal
         Access::Token(_) => site
             .fields
             .settle(&mut headers, matched.access)
-            .map_err(|(fault, carrier)| Refusal::Token { fault, carrier })
+            .map_err(|fault| Refusal::Token { fault, place: Place::In(Carrier::Header) })
             .and_then(|_| {
                 let carried = Carried { headers: &headers, query, body: asked.body.as_bytes() };
                 let caller = Caller { address: "192.0.2.7".parse().unwrap(), now: at(asked.now) };

@@ -6,11 +6,12 @@ use serde_json::{Value, json};
 
 use super::carrier::{Carried, TokenField, TokenFields};
 use super::class::Class;
+use super::looked::{Looked, Place};
 use super::path::canonical;
 use super::policy::{Caller, Mode, Refusal, Rules, admit};
 use super::route::{Switches, find};
 use super::specimens;
-use super::table::RefusalShape;
+use super::table::{Carrier, RefusalShape};
 use super::token::Algorithm;
 use super::token::tests::{NOW, SECRET, at, forgeries, settings, sign, sign_raw};
 
@@ -53,8 +54,8 @@ fn show(door: &str, place: &str, token: &str, mode: Mode) -> Option<Result<Class
     let field =
         |name, prefix: &str| TokenField { name: HeaderName::from_static(name), prefix: prefix.to_owned() };
     let fields = TokenFields::new(field("authorization", "Bearer "), [field("authorizationjwt", "JWT ")]);
-    if let Err((fault, carrier)) = fields.settle(&mut headers, matched.access) {
-        return Some(Err(Refusal::Token { fault, carrier }));
+    if let Err(fault) = fields.settle(&mut headers, matched.access) {
+        return Some(Err(Refusal::Token { fault, place: Place::In(Carrier::Header) }));
     }
     let carried = Carried { headers: &headers, query: query.as_deref(), body: body.as_bytes() };
     let caller = Caller { address: "192.0.2.7".parse().unwrap(), now: at(NOW) };
@@ -65,7 +66,7 @@ fn show(door: &str, place: &str, token: &str, mode: Mode) -> Option<Result<Class
         // Every one looks like every other: nothing tells how close it was.
         let answer = refusal.answer(shape, None);
         let expired = refusal.reason() == "token_expired" && shape == RefusalShape::Command;
-        let plain = Refusal::Token { fault: super::token::TokenFault::Missing, carrier: None };
+        let plain = Refusal::no_token(Looked::of_route(&[]));
         assert!(expired || answer == plain.answer(shape, None), "{refusal}");
         assert!(token.len() < 4 || !refusal.to_string().contains(token), "the sentence holds the token");
     }))

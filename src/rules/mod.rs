@@ -10,6 +10,7 @@ pub mod follower;
 pub mod frame;
 pub mod headers;
 pub mod host;
+pub mod looked;
 pub mod monitor;
 pub mod objection;
 pub mod origin;

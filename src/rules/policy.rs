@@ -10,11 +10,12 @@ use hyper::Method;
 
 use super::carrier::Carried;
 use super::class::Class;
+use super::looked::{Looked, Place};
 use super::objection::Objection;
 use super::purpose::Shown;
 use super::route::{Matched, Route};
 use super::table::{Access, Carrier, Closed};
-use super::token::{Settings, TokenFault, Verified};
+use super::token::{Settings, Verified};
 
 pub use self::knock::{Editor, EditorMode, Knock, Pass, knock};
 pub use super::purpose::{HostRule, Mode, Rules};
@@ -104,7 +105,7 @@ pub fn admit_open(matched: &Matched<'_>, method: &Method) -> Result<Permit, Refu
     check(matched, method)?;
     match matched.access {
         Access::Open => Ok(permit(matched, Proof::Open)),
-        Access::Token(_) => Err(Refusal::Token { fault: TokenFault::Missing, carrier: None }),
+        Access::Token(carriers) => Err(Refusal::no_token(Looked::of_route(carriers))),
         Access::Socket | Access::Own(_) | Access::Closed(_) => Err(Refusal::WrongDoor),
     }
 }
@@ -120,11 +121,12 @@ pub fn admit(
 ) -> Result<Admitted, Refusal> {
     check(matched, method)?;
     let Access::Token(carriers) = matched.access else { return Err(Refusal::WrongDoor) };
-    let (token, carrier) =
-        carried.find(carriers, settings).map_err(|(fault, carrier)| Refusal::Token { fault, carrier })?;
+    let (token, carrier) = carried
+        .find(carriers, settings)
+        .map_err(|found| Refusal::of_token(found, Looked::of_route(carriers)))?;
     let verified = settings
         .verify(&token, caller.now)
-        .map_err(|fault| Refusal::Token { fault, carrier: Some(carrier) })?;
+        .map_err(|fault| Refusal::Token { fault, place: Place::In(carrier) })?;
     let shown = Shown { claims: &verified.claims, carrier, key: matched.key, client: caller.address };
     let (class, objections) = matched.rule.purpose.weigh(&shown, rules)?;
     Ok(Admitted { permit: permit(matched, Proof::Token(verified, carrier, class)), objections })
@@ -311,8 +313,8 @@ mod tests {
         ];
         for (path, method, token, reason, carrier) in table {
             match ask(path, method, all, token) {
-                Err(refusal @ Refusal::Token { carrier: found, .. }) => {
-                    assert_eq!((refusal.reason(), found), (reason, carrier), "{path}");
+                Err(refusal @ Refusal::Token { place, .. }) => {
+                    assert_eq!((refusal.reason(), place.carrier()), (reason, carrier), "{path}");
                 }
                 other => panic!("{path}: {other:?}"),
             }

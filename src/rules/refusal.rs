@@ -6,6 +6,8 @@ use std::fmt;
 use hyper::StatusCode;
 
 use super::callback::CallbackFault;
+use super::carrier::TokenFields;
+use super::looked::{Looked, Place};
 use super::objection::Objection;
 use super::path::PathFault;
 use super::socket::SocketFault;
@@ -34,8 +36,8 @@ pub enum Refusal {
     Token {
         /// Why.
         fault: TokenFault,
-        /// Where it was, if there was one.
-        carrier: Option<Carrier>,
+        /// Where it was, or was looked for.
+        place: Place,
     },
     /// The token holds, and is not for this.
     Objected(Objection),
@@ -142,6 +144,24 @@ pub struct Answer {
 }
 
 impl Refusal {
+    /// No token was where it was looked for.
+    pub const fn no_token(looked: Looked) -> Self {
+        Self::Token { fault: TokenFault::Missing, place: Place::Nowhere(looked) }
+    }
+
+    /// What [`Carried::find`](super::carrier::Carried::find) says, where it has looked in these places.
+    pub fn of_token((fault, carrier): (TokenFault, Option<Carrier>), looked: Looked) -> Self {
+        Self::Token { fault, place: carrier.map_or(Place::Nowhere(looked), Place::In) }
+    }
+
+    /// In words for those who know the configuration, and in which fields it has tokens looked for.
+    pub fn words(self, fields: &TokenFields) -> String {
+        match self {
+            Self::Token { place: Place::Nowhere(looked), .. } => looked.missing(fields),
+            other => other.to_string(),
+        }
+    }
+
     /// The name in `Gateway-Refusal`, log and metric.
     pub const fn reason(self) -> &'static str {
         match self {
@@ -169,7 +189,7 @@ impl Refusal {
     /// Where the token was that it is about.
     pub const fn carrier(self) -> Option<Carrier> {
         match self {
-            Self::Token { carrier, .. } => carrier,
+            Self::Token { place, .. } => place.carrier(),
             Self::Objected(objection) => Some(objection.carrier),
             Self::Socket(SocketFault::Key(_)) => Some(Carrier::Packet),
             _ => None,
@@ -269,12 +289,12 @@ impl fmt::Display for Refusal {
             }
             Self::KeyInvalid => f.write_str("the path holds no document key where one belongs"),
             Self::Method(methods) => write!(f, "this path takes {}", methods.allow_value()),
-            Self::Token { fault, carrier: Some(carrier) } => {
+            Self::Token { fault, place: Place::In(carrier) } => {
                 write!(f, "{fault} (looked in: {})", carrier.name())
             }
-            Self::Token { fault, carrier: None } => fault.fmt(f),
+            Self::Token { place: Place::Nowhere(looked), .. } => looked.fmt(f),
             Self::Objected(objection) => objection.fmt(f),
-            Self::Callback(fault) => f.write_str(fault.sentence()),
+            Self::Callback(fault) => fault.fmt(f),
             Self::UnknownIntegrator => f.write_str("no [[integrators]] entry has the name in this path"),
             Self::OtherDocument => f.write_str("the token names another document than the path"),
             Self::SavedLink => f.write_str("the link to this document is not ours, or its time is over"),
@@ -293,13 +313,14 @@ impl std::error::Error for Refusal {}
 mod tests {
     use std::time::Duration;
 
+    use super::super::callback::Differs;
     use super::super::class::Class;
     use super::super::objection::Ground;
     use super::super::urlhost::ShownHost;
     use super::*;
 
     fn token(fault: TokenFault) -> Refusal {
-        Refusal::Token { fault, carrier: None }
+        Refusal::Token { fault, place: Place::In(Carrier::Header) }
     }
 
     fn objection(ground: Ground) -> Objection {
@@ -367,7 +388,7 @@ mod tests {
             Refusal::KeyInvalid,
             Refusal::Method(Methods::Read),
             Refusal::Callback(CallbackFault::Malformed),
-            Refusal::Callback(CallbackFault::Mismatch),
+            Refusal::Callback(CallbackFault::Mismatch(Differs::in_body("url"))),
             Refusal::Callback(CallbackFault::Status),
             Refusal::UnknownIntegrator,
             Refusal::OtherDocument,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::looked::MISSING;
 use crate::secret::Secret;
 
 /// Largest token that is looked at. Real ones are below 10 KB (callbacks with a long history); verifying takes about 3 µs per KB.
@@ -149,7 +150,7 @@ impl TokenFault {
 impl fmt::Display for TokenFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing => f.write_str("the request carries no token"),
+            Self::Missing => f.write_str(MISSING),
             Self::Ambiguous => {
                 f.write_str("the request carries more than one token, or one that can be read in two ways")
             }

@@ -85,7 +85,10 @@ async fn a_socket_has_one_line_that_says_how_it_ended_and_whose_it_was() {
     refused.say("40{}").await;
     let line = rig.log.wait_for(|line| line["close"] == "refused").await;
     assert_eq!((&line["refusal"], &line["user"]), (&json!("token_missing"), &Value::Null));
-    assert_eq!(line["why"], "the request carries no token");
+    assert_eq!(
+        line["why"],
+        "the request carries no token; looked at: `session` or `token` in the socket's first packet"
+    );
 }
 
 /// Fragments of what is used against logs and those who read them; 500 texts are made of them.

@@ -65,5 +65,6 @@ mod stub;
 mod token_cli;
 mod tokens;
 mod unit;
+mod why;
 mod wire;
 mod would_refuse;

@@ -42,13 +42,13 @@ const CLASSES: [(&str, &[&str]); 10] = [
 ];
 
 /// What came of a command.
-struct Done {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Done {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-fn run(folder: &Path, arguments: &[&str], stdin: &str, secret: Option<&str>) -> Done {
+pub fn run(folder: &Path, arguments: &[&str], stdin: &str, secret: Option<&str>) -> Done {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rapidpm-gateway"));
     command.arg("token").args(arguments).current_dir(folder).env_remove("RAPIDPM_GATEWAY_CONFIG");
     command.env_remove("ONLY_OFFICE_SECRET").env_remove("ONLY_OFFICE_URL");

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Known, shown};
 use crate::rules::carrier::{Carried, find_header};
+use crate::rules::looked::Looked;
 use crate::rules::table::Carrier;
 use crate::rules::token::TokenFault;
 
@@ -25,12 +26,19 @@ pub struct Found {
 pub struct Lost {
     /// The fault a request would have.
     pub fault: TokenFault,
+    /// The same in the words of the log.
+    pub words: String,
     /// What to do.
     pub cure: String,
 }
 
 fn lost(fault: TokenFault, cure: impl Into<String>) -> Lost {
-    Lost { fault, cure: cure.into() }
+    Lost { fault, words: fault.to_string(), cure: cure.into() }
+}
+
+/// No token, where a request would have had it looked for.
+fn missing(looked: Looked, known: &Known, cure: impl Into<String>) -> Lost {
+    Lost { words: looked.missing(&known.token_fields()), ..lost(TokenFault::Missing, cure) }
 }
 
 /// Looks with the eyes of the gateway first, and with a person's where the gateway would see nothing.
@@ -112,7 +120,7 @@ fn in_json(text: &str, json: &str, known: &Known) -> Result<Found, Lost> {
     } else {
         "this JSON has no `token`"
     };
-    Err(lost(TokenFault::Missing, cure))
+    Err(missing(Looked::of_route(&[Carrier::Body]), known, cure))
 }
 
 /// The names under which editors carry tokens, outside of a body's `token`.
@@ -162,7 +170,8 @@ fn in_query(query: &str, known: &Known) -> Result<Found, Lost> {
             }
         }
     }
-    Err(lost(TokenFault::Missing, "this address has neither ?token= nor ?cmd= with a token in it"))
+    let looked = Looked::of_route(&[Carrier::Query, Carrier::CmdDownload]);
+    Err(missing(looked, known, "this address has neither ?token= nor ?cmd= with a token in it"))
 }
 
 fn in_header(name: &str, value: &str, known: &Known) -> Result<Found, Lost> {
@@ -193,7 +202,11 @@ fn in_header(name: &str, value: &str, known: &Known) -> Result<Found, Lost> {
         }
     }
     let Some(token) = value.rsplit(char::is_whitespace).next().filter(|token| !token.is_empty()) else {
-        return Err(lost(TokenFault::Missing, "this field is empty"));
+        return Err(missing(
+            Looked::of_route(&[Carrier::Header, Carrier::Bearer]),
+            known,
+            "this field is empty",
+        ));
     };
     let (header, prefix) = &own;
     let note = match field == *header {
@@ -201,9 +214,8 @@ fn in_header(name: &str, value: &str, known: &Known) -> Result<Found, Lost> {
             format!("the gateway sees no token here: [jwt] prefix is \"{prefix}\", compared letter by letter")
         }
         false => {
-            format!(
-                "the gateway does not look here: [jwt] header is \"{header}\", and no integrator has this one"
-            )
+            let looked = Looked::of_route(&[Carrier::Header]).places(&known.token_fields());
+            format!("the gateway does not look here, but at {looked}")
         }
     };
     Ok(Found { token: token.to_owned(), from, note: Some(note) })

@@ -24,6 +24,7 @@ use hyper::header::{AUTHORIZATION, HeaderName};
 
 use super::{ConfigArgs, FAILED, USAGE, WRONG_CONFIGURATION, out};
 use crate::config::{self, Env, Faults};
+use crate::rules::carrier::{TokenField, TokenFields};
 use crate::rules::policy::Rules;
 use crate::rules::route::Switches;
 use crate::rules::token::{Algorithm, Settings, VerifyingKey};
@@ -159,6 +160,16 @@ impl SecretArgs {
 }
 
 impl Known {
+    /// In which fields a request may have its token.
+    fn token_fields(&self) -> TokenFields {
+        let field = |(name, prefix): (&HeaderName, &String)| TokenField {
+            name: name.clone(),
+            prefix: prefix.clone(),
+        };
+        let others = self.fields.iter().map(|(name, prefix)| field((name, prefix)));
+        TokenFields::new(field((&self.tokens.header, &self.tokens.prefix)), others)
+    }
+
     /// A gateway of which only the secret is known; the rest is as it comes.
     fn alone(secret: Secret, from: &str) -> Result<Self, Trouble> {
         if secret.expose().iter().all(u8::is_ascii_whitespace) {

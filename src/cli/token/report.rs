@@ -294,7 +294,7 @@ fn opening_json(opening: &Opening) -> Value {
 /// Nothing was found, for people.
 pub fn lost(lost: &Lost) -> String {
     let mut lines = Lines(String::new());
-    lines.add("not valid", &format!("{}: {}", lost.fault.reason(), lost.fault));
+    lines.add("not valid", &format!("{}: {}", lost.fault.reason(), lost.words));
     lines.add("cure", &lost.cure);
     lines.0.truncate(lines.0.trim_end().len());
     lines.0
@@ -302,7 +302,7 @@ pub fn lost(lost: &Lost) -> String {
 
 /// Nothing was found, for programs.
 pub fn lost_json(lost: &Lost) -> Value {
-    json!({ "valid": false, "reason": lost.fault.reason(), "detail": lost.fault.to_string(), "cure": lost.cure })
+    json!({ "valid": false, "reason": lost.fault.reason(), "detail": lost.words, "cure": lost.cure })
 }
 
 /// JSON whose texts a terminal can take: what is not ASCII or may move a cursor stands as an escape.

@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
+use hyper::HeaderMap;
 
 use super::explain::explain;
 use super::found::find;
-use super::{SecretArgs, Trouble, report, times};
+use super::{Known, SecretArgs, Trouble, report, times};
 use crate::cli::{FAILED, out};
 use crate::config::Env;
+use crate::rules::callback::{Callback, CallbackFault};
+use crate::rules::carrier::TokenField;
+use crate::rules::policy::Refusal;
 
 /// Far more than any token, packet or body with one in it.
 const LARGEST: u64 = 4 << 20;
@@ -40,7 +44,9 @@ pub fn verify(args: &VerifyArgs, env: &Env) -> Result<ExitCode, Trouble> {
     let mut known = args.secret.know(env)?;
     let now = args.at.unwrap_or_else(SystemTime::now);
     let (valid, words) = match find(&text, &known) {
-        Ok(found) => {
+        Ok(mut found) => {
+            let said_twice = in_callback(&text, &known, now).filter(|_| found.note.is_none());
+            found.note = said_twice.or(found.note);
             let explained = explain(&found, &mut known, now);
             let words = match args.json {
                 true => report::json(&explained, now, known.tokens.leeway, args.claims).to_string(),
@@ -54,6 +60,19 @@ pub fn verify(args: &VerifyArgs, env: &Env) -> Result<ExitCode, Trouble> {
     };
     out::say(&words);
     Ok(if valid { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+}
+
+/// What the gateway would have against the callback that a token came in, beyond the token.
+fn in_callback(text: &str, known: &Known, now: SystemTime) -> Option<String> {
+    let field = TokenField { name: known.tokens.header.clone(), prefix: known.tokens.prefix.clone() };
+    let body = text.trim().as_bytes();
+    match Callback::read(body, &HeaderMap::new(), &field, &known.tokens, now) {
+        // Only what is a callback by its token gets as far as these.
+        Err(Refusal::Callback(fault @ (CallbackFault::Mismatch(_) | CallbackFault::Status))) => {
+            Some(format!("the callback would be refused, {}: {fault}", fault.reason()))
+        }
+        _ => None,
+    }
 }
 
 impl VerifyArgs {

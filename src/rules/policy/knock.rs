@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Caller, Permit, Proof, Refusal, check};
 use crate::rules::class::Class;
+use crate::rules::looked::{Looked, Place};
 use crate::rules::objection::Objection;
 use crate::rules::packet::Connect;
 use crate::rules::purpose::{Purpose, Rules, Shown};
@@ -117,9 +118,9 @@ impl Knock {
         rules: &Rules,
         caller: Caller,
     ) -> Result<Pass, Refusal> {
-        let refused = |fault| Refusal::Token { fault, carrier: Some(Carrier::Packet) };
+        let refused = |fault| Refusal::Token { fault, place: Place::In(Carrier::Packet) };
         let missing = |fault| match fault {
-            TokenFault::Missing => Refusal::Token { fault, carrier: None },
+            TokenFault::Missing => Refusal::no_token(Looked::of_route(&[Carrier::Packet])),
             fault => refused(fault),
         };
         let token = packet.chosen().map_err(missing)?;
