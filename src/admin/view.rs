@@ -10,6 +10,7 @@ use super::Admin;
 use super::health::Health;
 use crate::live::{Mode, Outcome};
 use crate::ops::history::Minute;
+use crate::ops::masked::Masked;
 use crate::relay::{Correspondent, Listed, Standing, Status};
 use crate::rules::policy::EditorMode;
 use crate::sockets::Crowd;
@@ -133,9 +134,10 @@ pub(super) fn sessions(admin: &Admin) -> Value {
         let present = open.editors.iter().map(|editor| {
             let since = now - instant.saturating_duration_since(editor.since);
             let since = humantime::format_rfc3339_seconds(since).to_string();
-            json!({"user": editor.user, "mode": mode(editor.mode), "since": since})
+            let user = editor.user.as_deref().map(|user| Masked(user).to_string());
+            json!({"user": user, "mode": mode(editor.mode), "since": since})
         });
-        json!({"key": &*open.document, "editors": open.count, "present": present.collect::<Vec<_>>()})
+        json!({"key": Masked(&open.document).to_string(), "editors": open.count, "present": present.collect::<Vec<_>>()})
     });
     json!({
         "documents": crowd.documents, "editors": crowd.editors,
@@ -155,7 +157,7 @@ pub(super) fn saves(admin: &Admin) -> Value {
             _ => None,
         };
         json!({
-            "save": save.number(), "key": save.key, "integrator": save.integrator, "kind": save.kind,
+            "save": save.number(), "key": Masked(&save.key).to_string(), "integrator": save.integrator, "kind": save.kind,
             "group": save.standing.group().name(), "state": save.standing.name(), "reason": save.reason(),
             "advice": save.advice(), "age_seconds": save.age.as_secs(), "tries": save.tries,
             "next_try_seconds": next,

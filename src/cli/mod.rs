@@ -9,12 +9,14 @@ pub mod run;
 pub mod saves;
 pub mod token;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Env, Faults};
+use crate::ops::panics;
 
 /// Failed while running.
 pub const FAILED: u8 = 1;
@@ -103,9 +105,15 @@ fn environment(command: &Command, env: Env, running: &Path) -> Env {
     }
 }
 
-/// Does what was typed. Wrong usage exits with 2, from clap itself.
+/// Does what was typed.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    enter(std::env::args_os())
+}
+
+/// Does what these words say. Wrong usage exits with 2, from clap itself.
+pub fn enter(words: impl IntoIterator<Item: Into<OsString> + Clone>) -> ExitCode {
+    panics::watch();
+    let cli = Cli::parse_from(words);
     let command = cli.command.unwrap_or(Command::Run(cli.run));
     let env = environment(&command, std::env::vars_os().collect(), Path::new(CREDENTIALS));
     match command {

@@ -10,7 +10,7 @@ use super::{ConfigArgs, FAILED, WRONG_CONFIGURATION, out};
 use crate::app::{Bound, Gateway, Inherited};
 use crate::config::{self, Env, Loaded};
 use crate::ops::log::Level;
-use crate::ops::systemd;
+use crate::ops::{process, systemd};
 use crate::reload;
 use crate::tls::Tickets;
 
@@ -43,6 +43,7 @@ fn failed(e: &dyn std::error::Error) -> ExitCode {
 }
 
 fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result<()> {
+    let leaves_no_core = process::leaves_no_core();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anybody can hear that it runs: an unhandled SIGHUP or SIGTERM ends a process.
     let signals = runtime.block_on(async { Signals::new() })?;
@@ -55,6 +56,11 @@ fn serve(path: &Path, env: Env, tickets: &Tickets, loaded: Loaded) -> io::Result
     }
     for warning in &loaded.warnings {
         gateway.ops.log.event(Level::Warn, "configuration", &warning.to_string(), &[]);
+    }
+    if !leaves_no_core {
+        let message =
+            "a crash may leave a core with every secret behind: set the limit of cores to 0 (`ulimit -c 0`)";
+        gateway.ops.log.event(Level::Warn, "process", message, &[]);
     }
     say_where(&gateway);
     gateway.follow(file);

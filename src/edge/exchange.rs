@@ -340,7 +340,7 @@ impl Drop for Exchange {
             id: self.id(),
             trace: self.trace.id(),
             remote: proxied.as_deref().unwrap_or(&self.connection.remote),
-            method: self.method.as_str(),
+            method: Text(self.method.as_str()),
             host: text(head.host.as_ref()).or(head.uri.host()).map(Text),
             path: Text(head.uri.path()),
             route: self.route.get().name(),

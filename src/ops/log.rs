@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use super::masked::Masked;
+
 /// About 10,000 access lines: seconds of full load. Beyond it lines are dropped and counted; a log that nobody reads
 /// must cost neither memory nor editing.
 const QUEUE_BYTES: usize = 4 << 20;
@@ -89,8 +91,8 @@ pub struct Access<'a> {
     pub trace: &'a str,
     /// The client's address.
     pub remote: &'a str,
-    /// Method.
-    pub method: &'a str,
+    /// Method: any word, where a client wants it.
+    pub method: Text<'a>,
     /// Host as asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Text<'a>>,
@@ -163,31 +165,19 @@ fn is_false(value: &bool) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a>(pub &'a str);
 
-/// Every JWT begins with `{"`, which is `eyJ` in base64url.
-const TOKEN_MARK: &str = "eyJ";
-
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut end = self.0.len().min(LONGEST_TEXT);
         while !self.0.is_char_boundary(end) {
             end -= 1;
         }
-        let mut rest = &self.0[..end];
-        while let Some(at) = rest.find(TOKEN_MARK) {
-            f.write_str(&rest[..at])?;
-            f.write_str("[token]")?;
-            let token = &rest[at..];
-            let length =
-                token.find(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).unwrap_or(token.len());
-            rest = &token[length..];
-        }
-        f.write_str(rest)
+        Masked(&self.0[..end]).fmt(f)
     }
 }
 
 impl Serialize for Text<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.len() <= LONGEST_TEXT && !self.0.contains(TOKEN_MARK) {
+        if self.0.len() <= LONGEST_TEXT && !Masked(self.0).hides() {
             serializer.serialize_str(self.0)
         } else {
             serializer.collect_str(self)
@@ -473,7 +463,7 @@ mod tests {
             id: "1",
             trace: "0af7651916cd43dd8448eb211c80319c",
             remote: "127.0.0.1",
-            method: "GET",
+            method: Text("GET"),
             host: Some(Text("onlyoffice.rapidpm.uk")),
             path: Text(path),
             route: "static",

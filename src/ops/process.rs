@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
+
 use super::page::{Kind, Page};
 
 /// What the kernel counts CPU time in towards programs (`USER_HZ`); 100 on every architecture that Linux runs servers on.
@@ -26,6 +28,17 @@ pub fn write(page: &mut Page) {
     page.one("process_open_fds", gauge, "Descriptors that are open.", fds);
     page.one("process_max_fds", gauge, "Descriptors that may be open (LimitNOFILE).", most_open(&limits));
     page.one("process_start_time_seconds", gauge, "When it started, in seconds since 1970.", start);
+}
+
+/// Lets a crash leave no core behind, which would hold every secret: whether that is so now.
+pub fn leaves_no_core() -> bool {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    // The sandbox of the unit forbids the question, and has set the limit itself.
+    let is_none = || {
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        field(&limits, "Max core file size") == Some(0.0)
+    };
+    setrlimit(Resource::Core, none).is_ok() || is_none()
 }
 
 /// The number behind a name at the beginning of a line.

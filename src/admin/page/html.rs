@@ -3,6 +3,8 @@
 use std::fmt::{self, Display, Write};
 use std::time::{Duration, SystemTime};
 
+use crate::ops::masked::Masked;
+
 /// HTML under construction. Only what is known when the program is built gets in unescaped.
 #[derive(Debug, Default)]
 pub struct Html(String);
@@ -75,11 +77,12 @@ fn is_deceptive(c: char) -> bool {
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// At most so many characters of a text from outside.
+/// At most so many characters of a text from outside, which may hold a token.
 pub fn short(text: &str, most: usize) -> String {
+    let text = Masked(text).to_string();
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text,
     }
 }
 
