@@ -27,6 +27,7 @@ use crate::rules::policy::Refusal;
 use crate::rules::route::OwnPath;
 use crate::rules::table::{Carrier, Methods};
 use crate::rules::token::VerifyingKey;
+use crate::rules::trace;
 
 /// The Document Server waits two minutes for a document's head (default.json:544-550).
 const DOCUMENT: Duration = Duration::from_secs(125);
@@ -98,7 +99,8 @@ async fn callback(
     let callback = Callback::read(&body, &parts.headers, &field, tokens, SystemTime::now())?;
     exchange.verified(Some(callback.secret_index));
     let token = find_header(&parts.headers, &field.name, &field.prefix).ok().flatten().map(str::to_owned);
-    let post = Post { integrator: to.name.clone(), target, body, token, callback };
+    let trace = trace::carried(&parts.headers);
+    let post = Post { integrator: to.name.clone(), target, body, token, trace, callback };
     // Whoever is told to come again does: the relay is full, or on its way out.
     let busy = || Answer::own(503, r#"{"error":1}"#);
     let answer = match connection.core.relay.submit(post) {

@@ -1,5 +1,6 @@
 //! A callback as it is handed in, and the answer to it.
 
+use hyper::HeaderMap;
 use hyper::body::Bytes;
 
 use crate::rules::callback::Callback;
@@ -40,6 +41,8 @@ pub struct Post {
     pub body: Bytes,
     /// The token in the Document Server's header, if there was one.
     pub token: Option<String>,
+    /// Which trace and which request it belongs to: [`crate::rules::trace::carried`].
+    pub trace: HeaderMap,
     /// What it says.
     pub callback: Callback,
 }

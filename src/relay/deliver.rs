@@ -4,10 +4,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use http_body_util::Full;
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::CONTENT_TYPE;
+use hyper::{HeaderMap, Request};
 use tokio::time::timeout;
 
 use super::answer::{Answer, Post, remembered};
@@ -19,6 +20,7 @@ use super::worker::Relay;
 use super::{Integrator, client};
 use crate::ops::log::Level;
 use crate::rules::save::{self, Event, Id, Verdict};
+use crate::rules::trace;
 
 /// How long the Document Server waits for an answer (default.json:321-324).
 pub(super) const PATIENCE: Duration = Duration::from_secs(600);
@@ -37,7 +39,8 @@ impl Relay {
         let house = (self.current)();
         let (body, token) =
             letter::signed_again(&post.callback.claims, Vec::new(), &house.relay().secret, SystemTime::now());
-        let envelope = Parcel { body, token: Some(token), idempotency: None };
+        let trace = next(trace::kept(&post.trace).as_deref());
+        let envelope = Parcel { body, token: Some(token), idempotency: None, trace };
         heard(self.send(&*house, &post.integrator, &post.target, Some(envelope), REPORT).await)
     }
 
@@ -54,8 +57,8 @@ impl Relay {
         let parcel =
             parcel.ok_or_else(|| Missed::Here(io::Error::other("the callback cannot be written")))?;
         let field = house::field(house, to);
-        let Parcel { body, token, idempotency } = parcel;
-        let envelope = Envelope { token: token.as_deref(), field: &field, idempotency, body };
+        let Parcel { body, token, idempotency, trace } = parcel;
+        let envelope = Envelope { token: token.as_deref(), field: &field, idempotency, trace, body };
         let request = letter::post(to, target, envelope)
             .ok_or_else(|| Missed::Here(io::Error::other("the callback's address cannot be written")))?;
         let silent = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
@@ -94,11 +97,17 @@ pub(super) struct Parcel {
     body: Bytes,
     token: Option<String>,
     idempotency: Option<String>,
+    trace: HeaderMap,
 }
 
 /// As it came: the body's very bytes, the header's token under the integrator's name for it.
 pub(super) fn first(post: &Post, idempotency: Option<String>) -> Option<Parcel> {
-    Some(Parcel { body: post.body.clone(), token: post.token.clone(), idempotency })
+    Some(Parcel {
+        body: post.body.clone(),
+        token: post.token.clone(),
+        idempotency,
+        trace: post.trace.clone(),
+    })
 }
 
 /// Somebody was there: neither a proxy that speaks for an application that is away, nor a redirect to a login.
@@ -113,6 +122,13 @@ pub(super) fn shown(told: Result<Answer, Missed>) -> Answer {
         Ok(answer) => answer,
         Err(_) => Answer::own(503, r#"{"error":1}"#),
     }
+}
+
+/// The trace that was kept, as a later try goes on with it: a hop of its own.
+fn next(kept: Option<&str>) -> HeaderMap {
+    let mut parent = [0; 8];
+    SystemRandom::new().fill(&mut parent).ok(); // without randomness two tries look like one in a trace, and nothing more
+    trace::again(kept, u64::from_ne_bytes(parent))
 }
 
 /// One try of a save.
@@ -161,5 +177,6 @@ async fn again(
     });
     let (body, token) = letter::signed_again(&record.claims, links.collect(), secret, now);
     let idempotency = Some(letter::idempotency(&record.name));
-    Ok((record.integrator, record.target, Some(Parcel { body, token: Some(token), idempotency })))
+    let trace = next(record.trace.as_deref());
+    Ok((record.integrator, record.target, Some(Parcel { body, token: Some(token), idempotency, trace })))
 }

@@ -17,6 +17,7 @@ use crate::ops::log::Level;
 use crate::rules::callback::Plan;
 use crate::rules::retry;
 use crate::rules::save::{Event, Id, Kind, Verdict, Welcome, meaning};
+use crate::rules::trace;
 
 /// Reports are small and must not keep an editor waiting.
 pub(super) const REPORT: Duration = Duration::from_secs(5);
@@ -178,5 +179,6 @@ fn record(post: &Post, kind: Kind, name: String) -> Record {
         since: millis(SystemTime::now()),
         claims: post.callback.claims.clone(),
         documents: Vec::new(),
+        trace: trace::kept(&post.trace),
     }
 }

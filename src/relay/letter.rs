@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
 use serde_json::{Map, Value, json};
@@ -71,6 +71,8 @@ pub struct Envelope<'a> {
     pub field: &'a TokenField,
     /// Names the save.
     pub idempotency: Option<String>,
+    /// Names the trace that it belongs to.
+    pub trace: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
@@ -86,6 +88,7 @@ pub fn post(to: &Integrator, target: &str, envelope: Envelope<'_>) -> Option<Req
     if let Some(token) = envelope.token {
         headers.insert(envelope.field.name.clone(), sensitive(&format!("{}{token}", envelope.field.prefix))?);
     }
+    headers.extend(envelope.trace);
     if let Some(key) = envelope.idempotency {
         headers.insert(IDEMPOTENCY_KEY, HeaderValue::try_from(key).ok()?);
     }

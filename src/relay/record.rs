@@ -75,6 +75,9 @@ pub struct Record {
     pub claims: Map<String, Value>,
     /// Its documents.
     pub documents: Vec<Document>,
+    /// `traceparent` of the first try. Records of former versions have none, and former versions read past it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
 }
 
 /// Where a save stands, as it lies on disk.
@@ -159,4 +162,30 @@ fn parse_checked<T: for<'de> Deserialize<'de>>(text: &[u8]) -> Option<T> {
     let (crc, json) = (text.get(..8)?, text.get(8..)?.strip_prefix(b" ")?.strip_suffix(b"\n")?);
     let crc = u32::from_str_radix(std::str::from_utf8(crc).ok()?, 16).ok()?;
     (crc == crc32fast::hash(json)).then(|| serde_json::from_slice(json).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the first version wrote it.
+    const FIRST: &str = r#"{"name":"k\n2","key":"k","integrator":"rapidpm","target":"callback?id=1","kind":"final","status":2,"since":7,"claims":{},"documents":[]}"#;
+
+    fn read(json: &str) -> Record {
+        let text = format!("{:08x} {json}\n", crc32fast::hash(json.as_bytes()));
+        parse_checked(text.as_bytes()).unwrap_or_else(|| panic!("{json}"))
+    }
+
+    /// Both directions: an upgrade finds what was kept before, and whoever goes back loses nothing.
+    #[test]
+    fn records_of_other_versions_are_read() {
+        let old = read(FIRST);
+        assert_eq!((old.key.as_str(), old.trace.as_deref()), ("k", None));
+        let later = FIRST.replacen('{', "{\"unheard_of\":[1],", 1);
+        assert_eq!(read(&later), old);
+        // What there is nothing to say about is written as the first version wrote it.
+        assert_eq!(serde_json::to_string(&old).unwrap(), FIRST);
+        let traced = Record { trace: Some("00-1-2-03".into()), ..old };
+        assert_eq!(read(&serde_json::to_string(&traced).unwrap()), traced);
+    }
 }

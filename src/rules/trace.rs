@@ -27,7 +27,11 @@ pub struct Trace {
 impl Trace {
     /// The trace that a request names; `None` when it names none, several, or none that can be.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
-        let text = single(headers, &TRACEPARENT)?.as_bytes();
+        Self::of(single(headers, &TRACEPARENT)?.as_bytes())
+    }
+
+    /// The trace in the text of a `traceparent`.
+    fn of(text: &[u8]) -> Option<Self> {
         let (fields, rest) = text.split_at_checked(55)?;
         let [version, id, parent, flags] = [&fields[..2], &fields[3..35], &fields[36..52], &fields[53..]];
         let dashes = fields[2] == b'-' && fields[35] == b'-' && fields[52] == b'-';
@@ -73,6 +77,27 @@ impl Trace {
             Err(_) => drop(headers.remove(TRACEPARENT)), // digits and dashes are a value
         }
     }
+}
+
+/// What a callback's request passes on to its application on the first try, as the gateway has [marked](Trace::write) it.
+pub fn carried(headers: &HeaderMap) -> HeaderMap {
+    let fields = [TRACEPARENT, TRACESTATE, X_REQUEST_ID];
+    fields.into_iter().filter_map(|name| headers.get(&name).map(|value| (name, value.clone()))).collect()
+}
+
+/// Its `traceparent`, to be kept beside a save.
+pub fn kept(carried: &HeaderMap) -> Option<String> {
+    Some(carried.get(TRACEPARENT)?.to_str().ok()?.to_owned())
+}
+
+/// What a later try passes on: the trace of the first, whose `traceparent` was kept, and a parent of its own. Nothing where none
+/// was kept.
+pub fn again(kept: Option<&str>, parent: u64) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    if let Some(trace) = kept.and_then(|text| Trace::of(text.as_bytes())) {
+        trace.write(&mut fields, &format!("{:016x}", parent.max(1))); // all zero means none
+    }
+    fields
 }
 
 /// The id that a trusted proxy has given a request.
@@ -162,6 +187,25 @@ mod tests {
         assert!(!fields.contains_key("tracestate"));
         assert!(Trace::read(&fields).is_some());
         assert_eq!(Trace::begin(0).id(), format!("{}1", "0".repeat(31)));
+    }
+
+    #[test]
+    fn later_tries_belong_to_the_trace_of_the_first() {
+        let mut request = headers("traceparent", &[&format!("00-{ID}-b7ad6b7169203331-01")]);
+        request.insert("tracestate", HeaderValue::from_static("a=b"));
+        request.insert("x-request-id", HeaderValue::from_static("r1"));
+        request.insert("authorization", HeaderValue::from_static("Bearer x"));
+        let first = carried(&request);
+        assert_eq!(first.len(), 3, "{first:?}");
+        let kept = kept(&first).unwrap();
+        let later = again(Some(&kept), 0xabc);
+        assert_eq!(later["traceparent"], format!("00-{ID}-0000000000000abc-01"));
+        assert_eq!(later.len(), 1);
+        assert_eq!(again(Some(&kept), 0)["traceparent"], format!("00-{ID}-0000000000000001-01"));
+        for nothing in [None, Some(""), Some("00-x"), Some(&kept[1..])] {
+            assert!(again(nothing, 1).is_empty(), "{nothing:?}");
+        }
+        assert!(super::kept(&HeaderMap::new()).is_none());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use rapidpm_gateway::relay::spool::{Disk, Spool, Step};
 use rapidpm_gateway::relay::{Answer, House, Post, Relay};
 use rapidpm_gateway::rules::callback::Callback;
 use rapidpm_gateway::rules::carrier::find_header;
+use rapidpm_gateway::rules::trace;
 use rapidpm_gateway::tls::Tickets;
 use serde_json::{Value, json};
 use standin::{clock, token};
@@ -79,7 +80,14 @@ impl Desk {
         let field = running.own_field();
         let callback = Callback::read(&body, &headers, &field, &running.settings.tokens, now).unwrap();
         let token = find_header(&headers, &field.name, &field.prefix).unwrap().map(str::to_owned);
-        let post = Post { integrator: "rapidpm".into(), target: target.into(), body, token, callback };
+        let post = Post {
+            integrator: "rapidpm".into(),
+            target: target.into(),
+            body,
+            token,
+            trace: trace::carried(&headers),
+            callback,
+        };
         self.relay.submit(post).expect("there is room")
     }
 

@@ -49,6 +49,7 @@ mod relay_door;
 mod relay_seeds;
 mod relay_stories;
 mod relay_tls;
+mod relay_trace;
 mod reload;
 mod reload_load;
 mod restart;

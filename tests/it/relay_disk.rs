@@ -244,6 +244,7 @@ fn keep(root: &Path, id: u64, since: Duration) {
         since: u64::try_from(since.as_millis()).unwrap(),
         claims,
         documents: vec![document],
+        trace: None,
     };
     draft.commit(&record).unwrap();
     spool.close();

@@ -32,6 +32,7 @@ fn record() -> Record {
         since: 7,
         claims: Map::new(),
         documents: Vec::new(),
+        trace: None,
     }
 }
 
