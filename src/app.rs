@@ -396,7 +396,6 @@ fn compress_assets(live: &Live, load: &[Arc<Load>]) {
 fn watch_servers(runtime: &Handle, live: &Arc<Live>, ops: &Ops) {
     for server in live.load().servers.all() {
         if server.claim_probe() {
-            server.measure_with(ops.metrics.upstream_latency(server.name()));
             let live: Weak<Live> = Arc::downgrade(live);
             let every = move || live.upgrade().map_or(UPKEEP, |live| live.load().servers.health);
             runtime.spawn(upstream::watch(Arc::downgrade(server), every, ops.clone()));

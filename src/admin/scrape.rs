@@ -46,6 +46,9 @@ fn servers(page: &mut Page, admin: &Admin) {
         .map(|server| (server.name().to_owned(), f64::from(u8::from(server.health() == Health::Up))));
     let help = "Whether a Document Server's /healthcheck says true.";
     page.by("gateway_upstream_up", Kind::Gauge, help, "server", up);
+    let help = "From a request to the head of the Document Server's answer, waiting for a restart included.";
+    let latencies = running.servers.all().iter().map(|server| (server.name(), server.latency()));
+    page.latencies("gateway_upstream_duration_seconds", help, "server", latencies);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of things, far below 2^52")]

@@ -8,7 +8,7 @@ use super::requests;
 pub(super) static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
 
 /// Beyond the alert's 5 s: a quantile never lies above the largest bucket (parts.md C.2).
-const BUCKETS: [f64; 16] =
+pub(super) const BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// A name and its labels. Names are constants; label values come from enums and the configuration, never from a request.

@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use metrics::{Counter, Gauge, Histogram, Label};
-use metrics_exporter_prometheus::{PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::assets::AssetMetrics;
 use super::configured::{ConfigMetrics, SECRETS};
@@ -22,7 +22,6 @@ use crate::rules::objection::Ground;
 
 /// Handles of every series.
 pub struct Metrics {
-    recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     objections: Vec<(&'static str, Counter)>,
     tokens: [Counter; SECRETS.len()],
@@ -138,7 +137,6 @@ impl Metrics {
             ),
             redirects: counter("gateway_redirects_total", "Requests to the plain listener."),
             handle: recorder.handle(),
-            recorder,
         }
     }
 
@@ -160,14 +158,6 @@ impl Metrics {
     /// A Document Server gave no answer.
     pub fn upstream_failed(&self, fault: UpstreamFault) {
         self.upstream_faults[fault as usize].increment(1);
-    }
-
-    /// How long a server takes. Made once for each server that is configured; the server keeps the handle.
-    pub fn upstream_latency(&self, server: &str) -> Histogram {
-        let help =
-            "From a request to the head of the Document Server's answer, waiting for a restart included.";
-        let labels = vec![Label::new("server", server.to_owned())];
-        Maker(&self.recorder).histogram("gateway_upstream_duration_seconds", help, labels)
     }
 
     /// Sorts samples of histograms in; called every few seconds.

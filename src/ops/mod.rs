@@ -5,6 +5,7 @@ use std::sync::Arc;
 mod assets;
 pub mod configured;
 pub mod history;
+pub mod latency;
 pub mod log;
 mod maker;
 pub mod masked;

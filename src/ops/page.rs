@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use super::latency::Latency;
+
 /// What a family of series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -12,6 +14,8 @@ pub enum Kind {
     Gauge,
     /// Only goes up.
     Counter,
+    /// Samples by how large they are.
+    Histogram,
 }
 
 /// Families in Prometheus' text format.
@@ -41,6 +45,21 @@ impl Page {
         self.0.push('\n');
     }
 
+    /// Writes a family of histograms with one label, by its values.
+    pub fn latencies<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        series: impl IntoIterator<Item = (&'l str, &'l Latency)>,
+    ) {
+        self.head(name, Kind::Histogram, help);
+        for (of, latency) in series {
+            latency.write(&mut self.0, name, &format!("{label}=\"{}\"", escaped(of)));
+        }
+        self.0.push('\n');
+    }
+
     /// Writes a family whose one series says something in labels, and is 1.
     pub fn info(&mut self, name: &str, help: &str, labels: &[(&str, &str)]) {
         self.head(name, Kind::Gauge, help);
@@ -58,6 +77,7 @@ impl Page {
         let kind = match kind {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
         };
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
     }

@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-use metrics::Histogram;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Address, Settings};
+use crate::ops::latency::Latency;
 use crate::rules::pick::Ring;
 
 /// What the probe last saw.
@@ -52,7 +52,7 @@ pub struct Server {
     verdict: watch::Sender<Verdict>,
     suspected: Notify,
     probed: AtomicBool,
-    latency: OnceLock<Histogram>,
+    latency: Latency,
 }
 
 impl fmt::Debug for Server {
@@ -72,7 +72,7 @@ impl Server {
             verdict,
             suspected: Notify::new(),
             probed: AtomicBool::new(false),
-            latency: OnceLock::new(),
+            latency: Latency::default(),
         }
     }
 
@@ -117,16 +117,14 @@ impl Server {
         !self.probed.swap(true, Ordering::Relaxed)
     }
 
-    /// Where the times of its answers are written down; kept as long as the server is configured.
-    pub fn measure_with(&self, latency: Histogram) {
-        self.latency.set(latency).ok();
+    /// How long it took to answer, since it is configured.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// It took so long to answer.
     pub fn took(&self, time: Duration) {
-        if let Some(latency) = self.latency.get() {
-            latency.record(time);
-        }
+        self.latency.record(time);
     }
 
     pub(super) async fn suspicion(&self) {

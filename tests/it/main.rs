@@ -68,6 +68,7 @@ mod stub;
 mod token_cli;
 mod tokens;
 mod unit;
+mod vanished;
 mod why;
 mod wire;
 mod would_refuse;
