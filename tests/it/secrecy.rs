@@ -237,12 +237,23 @@ async fn leave_saves_behind(gateway: &Process, app: &standin::Integrator, marked
                 "actions": [{"type": 0, "userid": token}],
             });
             let target = format!("callback/{state}{at}?access_token={token}&md5={token}");
+            said.push_str(&differing(gateway, &target, token).await);
             let got = send(gateway.https, posted(gateway.https.port(), &target, &fields)).await.unwrap();
             said.push_str(&format!("{got:?} {}", got.text()));
-            println!("{state} {at} {} {:?} {}", got.status, got.header("gateway-refusal"), got.text());
         }
     }
     said
+}
+
+/// A callback that is refused, because its body has a field, named as a token, that its token has not.
+async fn differing(gateway: &Process, target: &str, token: &str) -> String {
+    let (head, body) = posted(gateway.https.port(), target, &json!({"key": "k", "status": 4})).into_parts();
+    let mut body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+    body[token] = json!(token);
+    let request = Request::from_parts(head, Full::from(body.to_string()));
+    let got = send(gateway.https, request).await.unwrap();
+    assert_eq!(got.header("gateway-refusal"), Some("callback_mismatch"), "{got:?}");
+    format!("{got:?} {}", got.text())
 }
 
 /// Everything that the admin listener shows.
@@ -312,7 +323,11 @@ fn search(places: &[(String, String)], marked: &[Marked]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn secrets_and_tokens_are_seen_nowhere() {
     let app = application().await;
-    let mut setup = setup(&app, vec![("sockets", "origins = [\"https://localhost\"]".into())]);
+    let lines = vec![
+        ("sockets", "origins = [\"https://localhost\"]".into()),
+        ("server", "health_networks = [\"127.0.0.0/8\"]".into()),
+    ];
+    let mut setup = setup(&app, lines);
     setup.tables.push_str("[log]\nlevel = \"debug\"\n"); // there is no more than this
     // Libraries that know how to trace are asked to.
     let mut gateway = Process::adjusted(setup, None, |command| {
@@ -366,7 +381,12 @@ async fn secrets_and_tokens_are_seen_nowhere() {
     }
     said.push_str(&leave_saves_behind(&gateway, &app, &many[..4]).await);
 
+    let health = wire::request(PROTOCOLS[0], "GET", "/api/v1/onlyoffice/health").body(Default::default());
+    let health = everything(gateway.https, PROTOCOLS[0], health.unwrap()).await;
+    assert!(health.contains("degraded"), "health in public is blind: {health}");
+
     let mut places = shown(&gateway).await;
+    places.push(("health in public".into(), health));
     let told = |places: &[(String, String)], page: &str| {
         places.iter().find(|(place, _)| place == page).map(|(_, text)| text.clone()).unwrap()
     };
