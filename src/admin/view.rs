@@ -11,7 +11,7 @@ use super::health::Health;
 use crate::live::{Mode, Outcome};
 use crate::ops::history::Minute;
 use crate::ops::masked::Masked;
-use crate::relay::{Correspondent, Listed, Standing, Status};
+use crate::relay::{Correspondent, Listed, Status};
 use crate::rules::policy::EditorMode;
 use crate::sockets::Crowd;
 use crate::upstream;
@@ -151,16 +151,16 @@ pub(super) fn saves(admin: &Admin) -> Value {
     let status = admin.relay.status();
     let survey = &status.saves;
     let listed = admin.relay.list(FOR_PROGRAMS.saves);
+    let now = SystemTime::now();
     let listed = listed.iter().map(|save| {
-        let next = match save.standing {
-            Standing::Waiting(next) => Some(next.as_secs()),
-            _ => None,
-        };
+        let next = save.standing.next();
+        let at = |time: Option<SystemTime>| time.map(|time| humantime::format_rfc3339_seconds(time).to_string());
         json!({
             "save": save.number(), "key": Masked(&save.key).to_string(), "integrator": save.integrator, "kind": save.kind,
             "group": save.standing.group().name(), "state": save.standing.name(), "reason": save.reason(),
-            "advice": save.advice(), "age_seconds": save.age.as_secs(), "tries": save.tries,
-            "next_try_seconds": next,
+            "advice": save.advice(), "came": at(now.checked_sub(save.age)), "age_seconds": save.age.as_secs(),
+            "tries": save.tries, "next_try": at(next.and_then(|next| now.checked_add(next))),
+            "next_try_seconds": next.map(|next| next.as_secs()),
         })
     });
     json!({

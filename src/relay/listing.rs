@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::heard::Last;
 use super::record::kind_name;
 use super::worker::Relay;
-use crate::rules::save::{Id, Parked, Phase, Save, Time};
+use crate::rules::save::{Id, Parked, Phase, Save, Saves, Time};
 
 /// A save that is not settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Group {
 }
 
 impl Standing {
-    fn of(save: &Save, now: Time) -> Option<Self> {
+    fn of(saves: &Saves, save: &Save, now: Time) -> Option<Self> {
         let waits = save.replied.is_none();
         Some(match save.phase {
             Phase::Parked(Parked::Refused) => Self::Parked(Why::Refused),
@@ -98,13 +98,21 @@ impl Standing {
             Phase::Parked(Parked::Superseded) => Self::Parked(Why::Superseded),
             Phase::Intake => Self::Fetching,
             Phase::Ready if waits => Self::Queued,
-            Phase::Ready => Self::Waiting(Duration::from_millis(save.due.saturating_sub(now))),
+            Phase::Ready => Self::Waiting(Duration::from_millis(saves.not_before(save).saturating_sub(now))),
             Phase::Trying if waits => Self::Delivering,
             Phase::Trying => Self::Retrying,
             Phase::Passing => Self::Passing,
             Phase::Reserve => Self::Reserve,
             Phase::Settled(_) => return None,
         })
+    }
+
+    /// After what time it is tried next, where that is known: it is not while those before it are not through.
+    pub fn next(self) -> Option<Duration> {
+        match self {
+            Self::Waiting(next) if !next.is_zero() => Some(next),
+            _ => None,
+        }
     }
 
     /// What it counts among.
@@ -135,8 +143,8 @@ impl Standing {
 }
 
 impl Listed {
-    fn of(save: &Save, now: Time, answer: Option<&Answer>) -> Option<Self> {
-        let standing = Standing::of(save, now)?;
+    fn of(saves: &Saves, save: &Save, now: Time, answer: Option<&Answer>) -> Option<Self> {
+        let standing = Standing::of(saves, save, now)?;
         let refused = standing == Standing::Parked(Why::Refused);
         Some(Self {
             id: save.fresh.id,
@@ -144,7 +152,7 @@ impl Listed {
             integrator: save.fresh.integrator.clone(),
             kind: kind_name(save.fresh.kind),
             standing,
-            age: Duration::from_millis(now.saturating_sub(save.since)),
+            age: Duration::from_millis(now.saturating_sub(save.came)),
             tries: save.tries,
             answer: answer.filter(|_| refused).map(in_words),
         })
@@ -233,7 +241,7 @@ impl Relay {
     pub fn list(&self, most: usize) -> Vec<Listed> {
         let mut list: Vec<Listed> = self.look(|saves, now, answers| {
             let all = saves.unsettled(most);
-            all.filter_map(|save| Listed::of(save, now, answers.get(&save.fresh.id))).collect()
+            all.filter_map(|save| Listed::of(saves, save, now, answers.get(&save.fresh.id))).collect()
         });
         let rank = |save: &Listed| match save.standing.group() {
             Group::Parked => 0,
@@ -261,7 +269,7 @@ impl Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::save::{Fresh, Kind, Limits, Saves};
+    use crate::rules::save::{Fresh, Kind, Limits};
 
     #[test]
     fn answers_are_told_without_what_they_carry() {
@@ -287,7 +295,8 @@ mod tests {
         };
         saves.arrive(5, fresh, &mut Vec::new());
         let limits = Limits { answer_within: 10, keep_trying: 1_000, hold_editors: 100 };
-        let seen = |saves: &Saves, now| Listed::of(saves.unsettled(9).next().unwrap(), now, None).unwrap();
+        let seen =
+            |saves: &Saves, now| Listed::of(saves, saves.unsettled(9).next().unwrap(), now, None).unwrap();
         assert_eq!((seen(&saves, 9).standing, seen(&saves, 9).advice()), (Standing::Fetching, None));
         let mut happens = |now, event| saves.happened(now, Id(7), event, &limits, &mut Vec::new());
         happens(10, crate::rules::save::Event::Kept);
@@ -301,5 +310,35 @@ mod tests {
             (Duration::from_millis(6), 1, Group::Waiting)
         );
         assert!(!format!("{waiting:?}").contains("signature"));
+        saves.tick(100_001, &limits, &mut Vec::new());
+        assert_eq!(seen(&saves, 100_001).standing.group(), Group::Parked);
+        saves.retry(200_000, Id(7), &limits, &mut Vec::new());
+        let again = seen(&saves, 200_005);
+        assert_eq!(
+            (again.standing, again.age),
+            (Standing::Retrying, Duration::from_millis(200_000)),
+            "it came then"
+        );
+    }
+    /// The page said "in 0 s" for as long as an integrator was away, of all but the one that had asked last.
+    #[test]
+    fn who_waits_for_an_integrator_is_tried_when_that_is_asked_again() {
+        let (mut saves, limits) =
+            (Saves::default(), Limits { answer_within: 10, keep_trying: 9_000, hold_editors: 100 });
+        let again = crate::rules::save::Verdict::Again { down: true };
+        for (number, at) in [(1, 10), (2, 20)] {
+            let (key, target) = (format!("k{number}"), format!("/{number}"));
+            let (name, integrator) = (key.clone(), "app".to_owned());
+            let fresh = Fresh { id: Id(number), name, key, integrator, target, kind: Kind::Final };
+            saves.arrive(at, fresh, &mut Vec::new());
+            for event in [crate::rules::save::Event::Kept, crate::rules::save::Event::Answered(again)] {
+                saves.happened(at, Id(number), event, &limits, &mut Vec::new());
+            }
+        }
+        // Its own pause is over at 1,010; the second failure asked for two seconds.
+        let first = |now| Listed::of(&saves, saves.unsettled(9).next().unwrap(), now, None).unwrap();
+        let next = |now| (first(now).id, first(now).standing.next());
+        assert_eq!(next(1_500), (Id(1), Some(Duration::from_millis(518))));
+        assert_eq!(next(2_018), (Id(1), None), "its turn may come any moment");
     }
 }

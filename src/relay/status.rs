@@ -83,7 +83,10 @@ impl Status {
         let parked: Vec<String> =
             parked.iter().filter(|(n, _)| *n > 0).map(|(n, why)| format!("{n} {why}")).collect();
         if !parked.is_empty() {
-            all.push(format!("parked saves wait for a person ({}): `saves list`", parked.join(", ")));
+            all.push(format!(
+                "parked saves wait for a person ({}): `rapidpm-gateway saves list`",
+                parked.join(", ")
+            ));
         }
         all
     }
@@ -113,7 +116,7 @@ mod tests {
         let parked = Status { saves, ..well.clone() };
         assert_eq!(
             parked.complaints(),
-            ["parked saves wait for a person (2 refused, 1 out of time): `saves list`"]
+            ["parked saves wait for a person (2 refused, 1 out of time): `rapidpm-gateway saves list`"]
         );
         let saves = Survey { oldest: Some(660_000), ..Survey::default() };
         assert_eq!(Status { saves, ..well }.complaints(), ["the oldest save waits for 11 minutes"]);

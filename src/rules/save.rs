@@ -264,6 +264,8 @@ pub struct Save {
     /// Where it stands.
     pub phase: Phase,
     /// When it came.
+    pub came: Time,
+    /// Since when it is tried: since it came, or since an operator wanted it tried again.
     pub since: Time,
     /// How often it was tried.
     pub tries: u32,
@@ -287,6 +289,7 @@ impl Save {
     fn new(now: Time, fresh: Fresh) -> Self {
         Self {
             phase: Phase::Intake,
+            came: now,
             since: now,
             tries: 0,
             due: now,

@@ -2,7 +2,7 @@
 //! events, as JSON; nothing secret in any of them.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -10,11 +10,12 @@ use hyper::client::conn::http1;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use standin::Fault;
 use standin::integrator::Reply;
 use tokio::net::TcpStream;
 
 use crate::editor::Editor;
-use crate::relay::Trio;
+use crate::relay::{Trio, posted};
 use crate::rig::{Got, Rig, SECRET, ask_admin};
 use crate::wire::soon;
 
@@ -122,9 +123,37 @@ async fn saves_are_told_with_why_they_wait_and_what_to_do() {
     assert_eq!(parked["reason"], "rapidpm does not want it: it answered 200 with error 4");
     let number = parked["save"].as_str().unwrap();
     assert!(parked["advice"].as_str().unwrap().contains(&format!("saves retry {number}")), "{parked}");
-    assert_eq!((&of("later")["group"], &of("later")["integrator"]), (&json!("waiting"), &json!("rapidpm")));
+    let waiting = of("later");
+    assert_eq!((&waiting["group"], &waiting["integrator"]), (&json!("waiting"), &json!("rapidpm")));
+    assert!(parked["next_try"].is_null(), "nobody tries it: {parked}");
+    for save in [&parked, &waiting] {
+        let came = humantime::parse_rfc3339(save["came"].as_str().unwrap()).unwrap();
+        let age = SystemTime::now().duration_since(came).unwrap().as_secs();
+        assert!(age < 60 && save["age_seconds"].as_u64().unwrap() <= age, "{save}");
+    }
+
+    // Live, and without script: when each came, and when it is tried next, for programs and in words.
+    let mut viewer = Viewer::start(admin).await;
+    let next = |part: &str| part.contains("next try") || part.contains("is under way");
+    let live = viewer.until("saves", |part| next(part) && part.contains("next try only when you ask")).await;
+    assert_eq!(live.matches(" ago</time>").count(), 2, "{live}");
+    trio.rig.server.fault("/cache/files/data/coming", Fault::Stall);
+    let coming = trio.save("coming", 2, b"z");
+    let post = posted(trio.rig.https.port(), "callback?id=coming", &coming);
+    let mut client = trio.rig.h1().await;
+    let asked = tokio::spawn(async move { client.send_request(post).await.map(drop) });
+    viewer
+        .until("saves", |part| {
+            part.contains("fetching") && part.contains("not tried yet: it is being fetched")
+        })
+        .await;
+    let told = json_of(admin, "/api/v1/saves").await;
+    assert_eq!(told["in_flight"], 1, "{told}");
+    asked.abort();
 
     let page = get(admin, "/").await;
+    assert_eq!(page.text().matches(" ago</time>").count(), 3);
+    assert!(page.text().matches("<time datetime=\"20").count() >= 3);
     for words in ["parked: refused", "rapidpm-gateway saves retry", "degraded", "last callback", "503 after"]
     {
         assert!(page.text().contains(words), "{words}: {}", page.text());

@@ -67,7 +67,7 @@ pub fn integrators(view: &View) -> Html {
     for integrator in view.integrators.iter().take(MOST) {
         let Correspondent { name, origin, away, last } = integrator;
         let (class, word) = match (away, last) {
-            (true, _) => ("badge bad", "away"),
+            (true, _) => ("badge bad", "takes no saves"),
             (false, None) => ("badge", "not asked yet"),
             (false, Some(last)) => match &last.said {
                 Said::Status(200..=299) => ("badge good", "answers"),

@@ -45,6 +45,12 @@ impl Html {
         self.raw(open).text(text).raw(close)
     }
 
+    /// A moment in words, for programs as what it is.
+    pub fn time(&mut self, at: SystemTime, words: impl Display) -> &mut Self {
+        self.raw("<time datetime=\"").text(humantime::format_rfc3339_seconds(at)).raw("\">");
+        self.text(words).raw("</time>")
+    }
+
     /// As it is sent.
     pub fn into_string(self) -> String {
         self.0
@@ -113,6 +119,18 @@ pub fn date(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string().replace('T', " ").replace('Z', " UTC")
 }
 
+/// When it was, for who looks for it in the log: the time today, else the day.
+pub fn moment(time: SystemTime, now: SystemTime) -> String {
+    let (then, now) = (date(time), date(now));
+    match (then.split_once(' '), now.split_once(' ')) {
+        (Some((day, clock)), Some((today, _))) if day == today => {
+            format!("at {} UTC", clock.get(..5).unwrap_or(clock))
+        }
+        (Some((day, _)), _) => format!("on {day}"),
+        (None, _) => then,
+    }
+}
+
 /// Bytes as people say them.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -153,5 +171,11 @@ mod tests {
         assert_eq!([0, 1_023, 1_536, 20 << 20].map(size), ["0 B", "1023 B", "1.5 KiB", "20 MiB"]);
         assert_eq!((short("日本語", 2), short("日本", 2)), ("日本…".to_owned(), "日本".to_owned()));
         assert_eq!(date(SystemTime::UNIX_EPOCH), "1970-01-01 00:00:00 UTC");
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(moment(at(86_399), at(86_399)), "at 23:59 UTC");
+        assert_eq!(moment(at(86_399), at(86_400)), "on 1970-01-01");
+        let mut html = Html::default();
+        html.time(at(7), "7 s ago");
+        assert_eq!(html.into_string(), "<time datetime=\"1970-01-01T00:00:07Z\">7 s ago</time>");
     }
 }

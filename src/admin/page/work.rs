@@ -1,6 +1,8 @@
 //! What is being worked on: documents with their editors, and saves on their way.
 
-use super::html::{Html, coarse, short, size, span};
+use std::time::{Duration, SystemTime};
+
+use super::html::{Html, coarse, moment, short, size, span};
 use crate::admin::view::{View, mode};
 use crate::relay::{Group, Listed, Standing};
 use crate::sockets::Open;
@@ -55,10 +57,12 @@ pub fn saves(view: &View) -> Html {
     if view.saves.is_empty() {
         html.raw("<p class=\"none\">No save is under way, and none waits.</p>");
     } else {
-        html.raw("<table><thead><tr><th scope=\"col\">Document</th><th scope=\"col\">State</th><th scope=\"col\">Why, and what to do</th>");
-        html.raw("<th scope=\"col\" class=\"number\">Tries</th><th scope=\"col\" class=\"number\">Age</th></tr></thead><tbody>");
+        html.raw(
+            "<table class=\"saves\"><thead><tr><th scope=\"col\">Document</th><th scope=\"col\">State</th>",
+        );
+        html.raw("<th scope=\"col\">Why, and what to do</th></tr></thead><tbody>");
         for save in &view.saves {
-            line(&mut html, save);
+            line(&mut html, save, view.at);
         }
         html.raw("</tbody></table>");
     }
@@ -71,24 +75,52 @@ pub fn saves(view: &View) -> Html {
     html
 }
 
-fn line(html: &mut Html, save: &Listed) {
+fn line(html: &mut Html, save: &Listed, now: SystemTime) {
     html.within("<tr><td><bdi class=\"key\">", short(&save.key, NAME), "</bdi><br>");
     html.within(
         "<span class=\"soft\">",
         format_args!("{} · {}", save.integrator, save.number()),
         "</span></td>",
     );
-    let (tone, state) = match (save.standing.group(), save.standing) {
-        (Group::Parked, standing) => ("badge bad", format!("parked: {}", standing.name().replace('_', " "))),
-        (Group::Waiting, Standing::Waiting(next)) => ("badge warn", format!("waiting, {} to go", span(next))),
-        (Group::Waiting, standing) => ("badge warn", standing.name().to_owned()),
-        (_, standing) => ("badge", standing.name().to_owned()),
+    let name = save.standing.name().replace('_', " ");
+    let (tone, state) = match save.standing.group() {
+        Group::Parked => ("badge bad", format!("parked: {name}")),
+        Group::Waiting => ("badge warn", name),
+        Group::InFlight | Group::Reserve => ("badge", name),
     };
-    html.raw("<td><span class=\"").text(tone).raw("\">").text(state).raw("</span></td><td class=\"all\">");
-    html.text(save.reason());
+    html.raw("<td class=\"state\"><span class=\"").text(tone).raw("\">").text(state).raw("</span>");
+    times(html, save, now);
+    html.within("</td><td class=\"all\"><p>", save.reason(), "</p>");
     if let Some(advice) = save.advice() {
         html.raw("<p class=\"advice\">").commands(&advice).raw("</p>");
     }
-    html.within("</td><td class=\"number tries\">", save.tries, "</td>");
-    html.within("<td class=\"number age\">", span(save.age), "</td></tr>");
+    html.raw("</td></tr>");
+}
+
+/// When it came, when it is tried next, and how often it was.
+fn times(html: &mut Html, save: &Listed, now: SystemTime) {
+    let came = now.checked_sub(save.age).unwrap_or(now);
+    html.raw("<p>came ").time(came, format_args!("{} ago", span(save.age)));
+    html.within(" <span class=\"soft\">", moment(came, now), "</span></p><p>");
+    let tried = match save.tries {
+        0 => "not tried yet".to_owned(),
+        1 => "tried once".to_owned(),
+        tries => format!("tried {tries} times"),
+    };
+    match (save.standing.next(), save.standing) {
+        (Some(next), _) => {
+            let at = now.checked_add(next).unwrap_or(now);
+            let next = Duration::from_secs(next.as_secs() + 1); // never "in 0 s"
+            html.text(tried).raw(", next try ").time(at, format_args!("in {}", span(next)))
+        }
+        (None, Standing::Waiting(_)) => html.text(tried).raw(", next try when its turn comes"),
+        (None, Standing::Queued) => html.text(tried).raw(": an earlier save goes first"),
+        (None, Standing::Fetching) => html.text(tried).raw(": it is being fetched"),
+        (None, Standing::Retrying | Standing::Delivering | Standing::Passing) => {
+            html.raw("try ").text(save.tries.max(1)).raw(" is under way")
+        }
+        (None, Standing::Parked(_)) => html.text(tried).raw(", next try only when you ask for it"),
+        (None, Standing::Reserve) => html.text(tried).raw(", no try is needed now"),
+    };
+    html.raw("</p>");
 }

@@ -113,6 +113,7 @@ impl Saves {
         self.line(&name).heard(fresh.id, &fresh.key);
         let mut save = Save::new(now, fresh);
         (save.since, save.tries, save.newer) = (now.saturating_sub(age), 1, newer);
+        save.came = save.since;
         (save.phase, save.counted) = (phase, phase != Phase::Ready);
         save.replied = Some(match phase {
             Phase::Ready => Reply::Kept,

@@ -125,6 +125,12 @@ impl Saves {
         save.newer || (save.is_again() && outdated())
     }
 
+    /// Before when a save is not tried: its own pause, and that of an integrator which is away.
+    pub fn not_before(&self, save: &Save) -> Time {
+        let away = self.integrators.get(&save.fresh.integrator).filter(|integrator| integrator.down);
+        away.map_or(save.due, |integrator| save.due.max(integrator.quiet))
+    }
+
     fn alert(&mut self, now: Time, limits: &Limits, actions: &mut Vec<Action>) {
         for id in &self.open {
             let Some(save) = self.all.get_mut(id).filter(|save| save.replied.is_some()) else { continue };
