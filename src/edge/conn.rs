@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -24,11 +24,12 @@ use tokio_rustls::TlsAcceptor;
 use super::core::{Core, Stage};
 use super::cork::Cork;
 use super::exchange::Exchange;
-use super::listener::{Arrival, Counted, Door, canonical};
+use super::listener::{Arrival, Counted, Door};
 use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, handshake, redirect};
 use crate::ops::tls::HandshakeFault;
+use crate::rules::client::Peer;
 use crate::upstream::Wire;
 
 /// A connection that is told to end may say goodbye (GOAWAY, close_notify) for this long.
@@ -53,10 +54,8 @@ const SEND_BUFFER: usize = 32 << 10;
 pub struct Connection {
     /// The core it lives on.
     pub core: Rc<Core>,
-    /// The client's address.
-    pub peer: IpAddr,
-    /// The same as text, for the log.
-    pub remote: String,
+    /// Who is at the other end.
+    pub peer: Peer,
     /// The name the client asked for, lower case.
     pub sni: Option<String>,
     /// `1.2` or `1.3`; `None` by the container's own door.
@@ -110,7 +109,7 @@ where
 pub async fn serve(core: Rc<Core>, arrival: Arrival) {
     let Arrival { stream, peer, door, counted } = arrival;
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let peer = canonical(peer.ip());
+    let peer = Peer::new(peer.ip());
     match door {
         Door::Https => Box::pin(serve_tls(core, stream, peer, counted)).await,
         Door::Http => {
@@ -122,12 +121,11 @@ pub async fn serve(core: Rc<Core>, arrival: Arrival) {
 }
 
 /// The container's own door: no TLS, and HTTP/1 as the Document Server's clients speak it.
-async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Counted) {
+async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: Peer, counted: Counted) {
     let Ok(address) = stream.local_addr() else { return };
     let pulse = Arc::new(Pulse::new(true, core.deadlines));
     let connection = Rc::new(Connection {
         peer,
-        remote: peer.to_string(),
         sni: None,
         tls: None,
         by_relay: Some(address),
@@ -139,7 +137,7 @@ async fn serve_plain(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: C
     serve_http1(connection, ClientStream::new(stream, pulse)).await;
 }
 
-async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Counted) {
+async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: Peer, counted: Counted) {
     // A reload may have taken the last certificate away; the listener itself goes with the next restart.
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
@@ -155,7 +153,6 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: IpAddr, counted: Cou
     let pulse = Arc::new(Pulse::new(!http2, core.deadlines));
     let connection = Rc::new(Connection {
         peer,
-        remote: peer.to_string(),
         sni: session.server_name().map(str::to_ascii_lowercase),
         tls: match session.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => Some("1.3"),

@@ -18,6 +18,7 @@ use super::own::Monitors;
 use super::pulse::Deadlines;
 use crate::live::Live;
 use crate::ops::Ops;
+use crate::ops::requests::Tally;
 use crate::ops::systemd::Present;
 use crate::relay::Relay;
 use crate::sockets::{self, Scratch};
@@ -95,6 +96,8 @@ pub struct House {
 /// The state of one core. Never leaves its thread.
 pub struct Core {
     house: House,
+    /// Its requests.
+    pub requests: Tally,
     /// The way to the Document Servers.
     pub upstream: Upstream,
     /// For splicing sockets.
@@ -118,6 +121,7 @@ impl Core {
     /// A core that begins. `prefix` makes its request ids its own.
     pub fn new(house: House, prefix: u32) -> Rc<Self> {
         Rc::new(Self {
+            requests: house.ops.metrics.requests.tally(),
             house,
             upstream: Upstream::default(),
             scratch: Scratch::default(),

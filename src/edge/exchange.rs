@@ -95,7 +95,7 @@ impl Exchange {
     /// A head has been read. `trusted`: it came from a proxy whose word counts.
     pub fn begin(connection: &Rc<Connection>, parts: &Parts, trusted: bool) -> Rc<Self> {
         connection.pulse.begin();
-        connection.core.ops.metrics.requests.begun();
+        connection.core.requests.begun();
         let headers = &parts.headers;
         let id = connection.core.next_id();
         let exchange = Rc::new(Self {
@@ -112,7 +112,7 @@ impl Exchange {
                 agent: headers.get(USER_AGENT).cloned(),
                 referer: headers.get(REFERER).cloned(),
             }),
-            client: Cell::new(connection.peer),
+            client: Cell::new(connection.peer.address()),
             route: Cell::new(Route::Unknown),
             status: Cell::new(CLIENT_LEFT),
             refusal: Cell::new(None),
@@ -238,7 +238,7 @@ impl Exchange {
     pub fn is_socket(&self) {
         self.connection.counted.is_socket();
         if !self.socket.replace(true) {
-            self.connection.core.ops.metrics.requests.left();
+            self.connection.core.requests.left();
         }
         let mut head = self.head.borrow_mut();
         let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).ok();
@@ -319,7 +319,7 @@ impl Drop for Exchange {
             core.ops.metrics.assets.served.increment(self.bytes_out.get());
         }
         let took = self.begun.elapsed();
-        let requests = &core.ops.metrics.requests;
+        let requests = &core.requests;
         if !self.socket.get() {
             requests.left();
         }
@@ -331,15 +331,15 @@ impl Drop for Exchange {
             bytes_out: self.bytes_out.get(),
             socket: self.socket.get(),
         });
-        let milliseconds = |time: Duration| (time.as_secs_f64() * 1e5).round() / 1e2;
-        let proxied = (self.client.get() != self.connection.peer).then(|| self.client.get().to_string());
+        let proxied =
+            (self.client.get() != self.connection.peer.address()).then(|| self.client.get().to_string());
         let asked = self.asked.borrow();
         let server = asked.as_ref().map(|(server, ..)| server.name());
         let head = self.head.borrow();
         core.ops.log.access(&Access {
             id: self.id(),
             trace: self.trace.id(),
-            remote: proxied.as_deref().unwrap_or(&self.connection.remote),
+            remote: proxied.as_deref().unwrap_or(self.connection.peer.text()),
             method: Text(self.method.as_str()),
             host: text(head.host.as_ref()).or(head.uri.host()).map(Text),
             path: Text(head.uri.path()),
@@ -350,8 +350,8 @@ impl Drop for Exchange {
             why: self.why.get().map(|why| Text(why)),
             bytes_in: self.bytes_in.get(),
             bytes_out: self.bytes_out.get(),
-            ms: milliseconds(took),
-            upstream_ms: asked.as_ref().map(|(_, time, _)| milliseconds(*time)),
+            took,
+            upstream_took: asked.as_ref().map(|(_, time, _)| *time),
             upstream: server,
             tries: asked.as_ref().map_or(1, |(.., tries)| *tries),
             http: match self.version {

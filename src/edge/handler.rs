@@ -57,7 +57,7 @@ pub async fn handle(connection: Rc<Connection>, request: Request<Incoming>) -> R
     let parts = Box::new(parts); // handed on through several futures, each of which would hold it whole
     let running = connection.core.live.load();
     let proxies = &running.settings.site.trusted_proxies;
-    let trusted = proxies.iter().any(|network| network.contains(&connection.peer));
+    let trusted = proxies.iter().any(|network| network.contains(&connection.peer.address()));
     let exchange = Exchange::begin(&connection, &parts, trusted);
     let mut asked = Asked::new(RefusalShape::Gateway, &parts.headers, &running.fields);
     let head_only = parts.method == Method::HEAD;
@@ -107,7 +107,7 @@ async fn answer(
     if let Access::Own(which) = matched.access {
         return own::answer(which, running, exchange).ok_or(Refusal::UnknownPath.into());
     }
-    let client = Client::of(connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
+    let client = Client::of(&connection.peer, &parts.headers, &running.settings.site.trusted_proxies);
     exchange.came_from(client.address());
     let way = Way { running, path: &path, matched: &matched, uri: &uri, client: &client, public };
     if let Access::Socket = matched.access {
@@ -250,8 +250,8 @@ pub(super) async fn ask(
 
 /// The canonical path with the query as it was sent: links are signed over both.
 fn target(path: &Canonical<'_>, uri: &Uri) -> Result<Uri, Refusal> {
-    if path.forward() == uri.path() && uri.authority().is_none() {
-        return Ok(uri.clone());
+    if path.forward() == uri.path() {
+        return uri.path_and_query().cloned().map(Uri::from).ok_or(Refusal::WrongDoor);
     }
     let text = match uri.query() {
         Some(query) => format!("{}?{query}", path.forward()),

@@ -288,7 +288,7 @@ pub async fn accept(
             continue;
         };
         let late = *stage.borrow() != Stage::Serving;
-        let Some(counted) = census.admit(canonical(peer.ip()), &live, seat, late, &ops) else {
+        let Some(counted) = census.admit(peer.ip().to_canonical(), &live, seat, late, &ops) else {
             ops.metrics.connections_refused.increment(1);
             continue; // closed: an answer would need a handshake, which is what the cap protects
         };
@@ -307,9 +307,4 @@ fn is_of_the_connection(e: &io::Error) -> bool {
 fn prepare(stream: TcpStream) -> io::Result<std::net::TcpStream> {
     stream.set_nodelay(true)?; // small frames of editors must not wait for each other
     stream.into_std()
-}
-
-/// An IPv4 address is the same client whichever socket it came by.
-pub fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

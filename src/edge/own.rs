@@ -42,7 +42,7 @@ pub fn monitored(
         return None;
     }
     let check = Check::at(parts.uri.path())?;
-    let client = Client::of(connection.peer, &parts.headers, &site.trusted_proxies);
+    let client = Client::of(&connection.peer, &parts.headers, &site.trusted_proxies);
     if !client.is_within(&site.health_networks) || !matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }

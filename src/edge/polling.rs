@@ -50,7 +50,7 @@ impl Asker<'_> {
     pub fn greet(self, parts: &Parts) -> Result<Response<Reply>, Trouble> {
         let core = &self.connection.core;
         let proxies = &self.way.running.settings.site.trusted_proxies;
-        let address = Client::of(self.connection.peer, &parts.headers, proxies).address();
+        let address = Client::of(&self.connection.peer, &parts.headers, proxies).address();
         let sid = core.sockets.polls.open(self.knock.key(), address, core.deadlines.packet);
         let greeting = core.sockets.greeting(&sid.map_err(Refusal::Socket)?);
         Ok(self.text("text/plain; charset=UTF-8", greeting))
@@ -191,7 +191,7 @@ impl Asker<'_> {
         let visitor = Visitor {
             knock: &self.knock,
             shardkey: socket::shardkey(self.way.uri),
-            address: Client::of(self.connection.peer, &parts.headers, proxies).address(),
+            address: Client::of(&self.connection.peer, &parts.headers, proxies).address(),
             id: self.exchange.id(),
         };
         let locks = |key: &str| socket::lock(core, key);

@@ -236,7 +236,9 @@ pub fn finish(mut response: Response<Reply>, exchange: &Exchange, head_only: boo
     if exchange.is_last() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(id) = exchange.id_value() {
+    if let Some(mut id) = exchange.id_value() {
+        // Over HTTP/2: not to be kept for later answers, none of which has it again. h2 compares with all that it has kept.
+        id.set_sensitive(true);
         response.headers_mut().insert(X_REQUEST_ID, id);
     }
     response

@@ -1,6 +1,5 @@
 //! How long something took, counted by whoever it is that took it: gone with its owner, which the library's handles are not.
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,22 +25,17 @@ impl Latency {
         self.sum.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Its series, with this label (`server="…"`, escaped) beside `le`.
-    pub(super) fn write(&self, into: &mut String, name: &str, label: &str) {
-        let mut total = 0;
-        for (at, count) in self.counts.iter().enumerate() {
-            total += count.load(Ordering::Relaxed);
-            let bound = BUCKETS.get(at).map_or_else(|| "+Inf".to_owned(), ToString::to_string);
-            writeln!(into, "{name}_bucket{{{label},le=\"{bound}\"}} {total}").ok(); // a String takes everything
-        }
-        let sum = Duration::from_nanos(self.sum.load(Ordering::Relaxed)).as_secs_f64();
-        writeln!(into, "{name}_sum{{{label}}} {sum}\n{name}_count{{{label}}} {total}").ok();
+    /// How many samples lie between each bound and the one before, and their sum in seconds.
+    pub(super) fn counted(&self) -> ([u64; BUCKETS.len() + 1], Duration) {
+        let counts = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        (counts, Duration::from_nanos(self.sum.load(Ordering::Relaxed)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::page::Page;
 
     #[test]
     fn samples_fall_up_to_their_bound() {
@@ -49,17 +43,16 @@ mod tests {
         for milliseconds in [0, 5, 6, 1000, 299_999, 300_000, 300_001] {
             latency.record(Duration::from_millis(milliseconds));
         }
-        let mut text = String::new();
-        latency.write(&mut text, "a_seconds", "server=\"x\"");
+        let mut page = Page::default();
+        page.latencies("a_seconds", "A.", "server", [("x", &latency)]);
+        let text = page.text();
         let table = [("0.005", 2), ("0.01", 3), ("0.5", 3), ("1", 4), ("120", 4), ("300", 6), ("+Inf", 7)];
         for (bound, count) in table {
             let line = format!("a_seconds_bucket{{server=\"x\",le=\"{bound}\"}} {count}\n");
             assert!(text.contains(&line), "{line}{text}");
         }
-        assert!(
-            text.ends_with("a_seconds_sum{server=\"x\"} 901.011\na_seconds_count{server=\"x\"} 7\n"),
-            "{text}"
-        );
-        assert_eq!(text.lines().count(), BUCKETS.len() + 3);
+        let end = "a_seconds_sum{server=\"x\"} 901.011\na_seconds_count{server=\"x\"} 7\n\n";
+        assert!(text.ends_with(end), "{text}");
+        assert_eq!(text.lines().count(), 2 + BUCKETS.len() + 3 + 1);
     }
 }

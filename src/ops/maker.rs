@@ -1,9 +1,7 @@
 //! Makes series: a name, a sentence, labels, and the 0 that each begins with.
 
-use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
+use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
-
-use super::requests;
 
 pub(super) static METADATA: Metadata<'static> = Metadata::new("gateway", Level::INFO, None);
 
@@ -20,11 +18,7 @@ pub(super) fn key(name: &'static str, labels: &[(&'static str, &'static str)]) -
 /// take a quantile.
 pub(super) fn recorder() -> PrometheusRecorder {
     let durations = Matcher::Suffix("_duration_seconds".into());
-    let requests = Matcher::Full(requests::DURATION.into());
-    let built = PrometheusBuilder::new()
-        .set_buckets_for_metric(durations, &BUCKETS)
-        .and_then(|builder| builder.set_buckets_for_metric(requests, &requests::BUCKETS));
-    match built {
+    match PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS) {
         Ok(builder) => builder.build_recorder(),
         Err(_) => PrometheusBuilder::new().build_recorder(), // only an empty list is refused
     }
@@ -53,11 +47,5 @@ impl Maker<'_> {
         let gauge = self.0.register_gauge(&key(name, &[]), &METADATA);
         gauge.set(0.0);
         gauge
-    }
-
-    /// A histogram.
-    pub fn histogram(&self, name: &'static str, help: &'static str, labels: Vec<Label>) -> Histogram {
-        self.0.describe_histogram(name.into(), None, help.into());
-        self.0.register_histogram(&Key::from_parts(name, labels), &METADATA)
     }
 }

@@ -13,6 +13,7 @@ use super::assets::AssetMetrics;
 use super::configured::{ConfigMetrics, SECRETS};
 use super::history::History;
 use super::maker::{Maker, recorder};
+use super::page::Page;
 use super::refusals::Refusals;
 use super::requests::RequestMetrics;
 use super::saves::SaveMetrics;
@@ -118,7 +119,7 @@ impl Metrics {
             history: History::default(),
             assets: AssetMetrics::new(&recorder),
             saves: SaveMetrics::new(&recorder),
-            requests: RequestMetrics::new(&make),
+            requests: RequestMetrics::default(),
             refusals: Refusals::new(&make),
             tls: TlsMetrics::new(&make),
             socket: SocketMetrics::new(&make),
@@ -165,10 +166,12 @@ impl Metrics {
         self.handle.run_upkeep();
     }
 
-    /// What handles have counted, as Prometheus reads it.
+    /// What has been counted, as Prometheus reads it.
     pub fn render(&self) -> String {
-        let mut text = self.handle.render();
+        let (mut text, mut page) = (self.handle.render(), Page::default());
         self.config.render(&mut text);
+        self.requests.write(&mut page);
+        text.push_str(&page.text());
         text
     }
 }

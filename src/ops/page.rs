@@ -4,8 +4,10 @@
 //! the configuration (a server, a certificate) is gone with its entry, which a handle would outlive.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use super::latency::Latency;
+use super::maker::BUCKETS;
 
 /// What a family of series is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub enum Kind {
     Gauge,
     /// Only goes up.
     Counter,
-    /// Samples by how large they are.
+    /// Durations by what they are not above.
     Histogram,
 }
 
@@ -55,7 +57,8 @@ impl Page {
     ) {
         self.head(name, Kind::Histogram, help);
         for (of, latency) in series {
-            latency.write(&mut self.0, name, &format!("{label}=\"{}\"", escaped(of)));
+            let (counts, sum) = latency.counted();
+            self.histogram(name, &[(label, &escaped(of))], (&BUCKETS, &counts), sum);
         }
         self.0.push('\n');
     }
@@ -68,18 +71,67 @@ impl Page {
         writeln!(self.0, "{name}{{{}}} 1\n", labels.join(",")).ok();
     }
 
-    /// As text.
-    pub fn text(self) -> String {
-        self.0
-    }
-
-    fn head(&mut self, name: &str, kind: Kind, help: &str) {
+    /// Writes what stands above a family's series.
+    pub(super) fn head(&mut self, name: &str, kind: Kind, help: &str) {
         let kind = match kind {
             Kind::Gauge => "gauge",
             Kind::Counter => "counter",
             Kind::Histogram => "histogram",
         };
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").ok();
+    }
+
+    /// Writes one series of a family; labels are words of ours, and at least one.
+    pub(super) fn series(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        self.line(name, "", labels.iter().copied(), value);
+    }
+
+    /// Writes one histogram of a family: bounds with the number of what lies between each and the one before, and the sum.
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floating")]
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        (bounds, buckets): (&[f64], &[u64]),
+        sum: Duration,
+    ) {
+        let mut so_far = 0;
+        let bounds = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
+        for (bound, bucket) in bounds.zip(buckets) {
+            so_far += bucket;
+            let labels = labels.iter().copied().chain([("le", bound.as_str())]);
+            self.line(name, "_bucket", labels, so_far as f64);
+        }
+        self.line(name, "_sum", labels.iter().copied(), sum.as_secs_f64());
+        self.line(name, "_count", labels.iter().copied(), so_far as f64);
+    }
+
+    fn line<'l>(
+        &mut self,
+        name: &str,
+        end: &str,
+        labels: impl Iterator<Item = (&'l str, &'l str)>,
+        value: f64,
+    ) {
+        self.0.push_str(name);
+        self.0.push_str(end);
+        let mut before = '{';
+        for (label, value) in labels {
+            self.0.push(before);
+            write!(self.0, "{label}=\"{value}\"").ok();
+            before = ',';
+        }
+        writeln!(self.0, "}} {value}").ok();
+    }
+
+    /// Ends a family.
+    pub(super) fn end(&mut self) {
+        self.0.push('\n');
+    }
+
+    /// As text.
+    pub fn text(self) -> String {
+        self.0
     }
 }
 

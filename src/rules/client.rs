@@ -18,10 +18,36 @@ pub fn household(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Who is at the other end of a connection, written down once for all its requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    address: IpAddr,
+    field: HeaderValue,
+}
+
+impl Peer {
+    /// An IPv4 address that came as IPv6 becomes what it is.
+    pub fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, field: field(address.to_string()) }
+    }
+
+    /// Its address.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// The same as text.
+    pub fn text(&self) -> &str {
+        self.field.to_str().unwrap_or_default()
+    }
+}
+
 /// Where a request comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     address: IpAddr,
+    field: HeaderValue,
     proxies: Vec<IpAddr>,
     known: bool,
 }
@@ -29,11 +55,11 @@ pub struct Client {
 impl Client {
     /// Reads the chain from its near end: the first address that is not a trusted proxy is the client. What stands left of
     /// it was written by the client and is not believed; the Document Server's own filter reads the leftmost (utils.js:988-1003).
-    pub fn of(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
-        let mut address = peer.to_canonical();
+    pub fn of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
+        let Peer { mut address, field: direct } = peer.clone();
         let (mut proxies, mut known) = (Vec::new(), true);
         if trusted.is_empty() {
-            return Self { address, proxies, known };
+            return Self { address, field: direct, proxies, known };
         }
         let lines: Vec<_> = headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
         // Entry by entry: what a client wrote to the left of the proxy's word must not make that unreadable.
@@ -49,7 +75,8 @@ impl Client {
             proxies.insert(0, address);
             address = next;
         }
-        Self { address, proxies, known }
+        let field = if proxies.is_empty() { direct } else { field(address.to_string()) };
+        Self { address, field, proxies, known }
     }
 
     /// Whether it is one of these, for sure: whom a proxy hides ("unknown") has that proxy's address, and is not it.
@@ -62,10 +89,19 @@ impl Client {
         self.address
     }
 
+    /// The same as a field of a head.
+    pub fn field(&self) -> &HeaderValue {
+        &self.field
+    }
+
     /// The trusted proxies between client and gateway, the client's neighbour first.
     pub fn proxies(&self) -> &[IpAddr] {
         &self.proxies
     }
+}
+
+pub(super) fn field(addresses: String) -> HeaderValue {
+    HeaderValue::try_from(addresses).unwrap_or(HeaderValue::from_static("unknown")) // addresses are a value
 }
 
 /// An entry of the chain: an address, maybe with a port, IPv6 maybe in brackets.
@@ -119,7 +155,7 @@ mod tests {
             for line in *lines {
                 headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
-            let client = Client::of(peer.parse().unwrap(), &headers, &trusted);
+            let client = Client::of(&Peer::new(peer.parse().unwrap()), &headers, &trusted);
             assert_eq!(client.address().to_string(), *address, "{peer} {lines:?}");
             let seen: Vec<_> = client.proxies().iter().map(ToString::to_string).collect();
             assert_eq!(seen.join(" "), *proxies, "{peer} {lines:?}");
@@ -150,7 +186,7 @@ mod tests {
             if !line.is_empty() {
                 headers.append(X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).unwrap());
             }
-            let client = Client::of(peer.parse().unwrap(), &headers, &nets(trusted));
+            let client = Client::of(&Peer::new(peer.parse().unwrap()), &headers, &nets(trusted));
             assert_eq!(client.is_within(&ours), expected, "{peer} {trusted:?} {line}");
         }
     }

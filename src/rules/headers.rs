@@ -3,14 +3,12 @@
 //! The container's nginx believes `X-Forwarded-*` and `CloudFront-Forwarded-Proto` from anyone and takes `_` for `-` in names
 //! (threats.md 0.5); what it believes ends up in signed callbacks (protocol.md 0.3).
 
-use std::fmt::Write as _;
-
 use hyper::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap,
     HeaderName, HeaderValue, ORIGIN, RANGE, UPGRADE,
 };
 
-use super::client::{Client, X_FORWARDED_FOR};
+use super::client::{self, Client, X_FORWARDED_FOR};
 use super::host::PublicUrl;
 
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -48,16 +46,11 @@ pub enum Hop {
 /// Makes a client's fields those that the Document Server may see. Framing is set anew by whoever sends them.
 pub fn to_upstream(headers: &mut HeaderMap, forwarded: &Forwarded, client: &Client, hop: Hop) {
     strip(headers, &forwarded.tokens, |name| is_hop_by_hop(name) || is_about_the_client(name));
-    let (chain, address) = addresses(client);
     headers.insert(HOST, forwarded.host.clone());
     headers.insert(X_FORWARDED_HOST, forwarded.forwarded_host.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https")); // `wss` gives http links ([L], protocol.md 5.1)
-    if let Some(chain) = chain {
-        headers.insert(X_FORWARDED_FOR, chain);
-    }
-    if let Some(address) = address {
-        headers.insert(X_REAL_IP, address);
-    }
+    headers.insert(X_FORWARDED_FOR, chain(client));
+    headers.insert(X_REAL_IP, client.field().clone());
     mark(headers, hop);
 }
 
@@ -172,17 +165,14 @@ fn is_about_the_client(name: &str) -> bool {
     }
 }
 
-/// `X-Forwarded-For` and `X-Real-IP`. A direct client has one address, so both share one value.
-fn addresses(client: &Client) -> (Option<HeaderValue>, Option<HeaderValue>) {
-    let address = HeaderValue::try_from(client.address().to_string()).ok();
+/// `X-Forwarded-For`: a direct client's own address, else the chain.
+fn chain(client: &Client) -> HeaderValue {
     if client.proxies().is_empty() {
-        return (address.clone(), address);
+        return client.field().clone();
     }
-    let mut chain = client.address().to_string();
-    for proxy in client.proxies() {
-        let _ = write!(chain, ", {proxy}"); // writing to a String cannot fail
-    }
-    (HeaderValue::try_from(chain).ok(), address)
+    let addresses = std::iter::once(client.address()).chain(client.proxies().iter().copied());
+    let chain: Vec<_> = addresses.map(|address| address.to_string()).collect();
+    client::field(chain.join(", "))
 }
 
 #[cfg(test)]
@@ -206,7 +196,7 @@ mod tests {
 
     fn client(peer: &str, map: &HeaderMap, trusted: &str) -> Client {
         let trusted: Vec<_> = trusted.parse().into_iter().collect();
-        Client::of(peer.parse().unwrap(), map, &trusted)
+        Client::of(&client::Peer::new(peer.parse().unwrap()), map, &trusted)
     }
 
     fn sent(lines: &[(&str, &str)], hop: Hop) -> Vec<String> {

@@ -7,7 +7,7 @@ use fastrand::Rng;
 use hyper::header::{HeaderMap, HeaderValue};
 
 use super::carrier::Carried;
-use super::client::Client;
+use super::client::{Client, Peer};
 use super::headers::{Hop, to_client};
 use super::host::{Authority, NamePattern, PublicUrl};
 use super::path::canonical;
@@ -572,7 +572,7 @@ fn no_input_panics() {
             let _ = carried.find(&[carrier], &settings);
         }
         let client = Client::of(
-            [10, 0, 0, 1].into(),
+            &Peer::new([10, 0, 0, 1].into()),
             &headers,
             &["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
         );

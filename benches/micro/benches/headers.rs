@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use rapidpm_gateway::rules::client::Client;
+use rapidpm_gateway::rules::client::{Client, Peer};
 use rapidpm_gateway::rules::headers::{Forwarded, Hop, to_upstream};
 use rapidpm_gateway::rules::host::PublicUrl;
 
@@ -89,7 +89,7 @@ fn fields(c: &mut Criterion) {
     ];
     let mut group = c.benchmark_group("headers");
     for (name, sent, hop, left) in table {
-        let client = Client::of([203, 0, 113, 9].into(), &sent, &[]);
+        let client = Client::of(&Peer::new([203, 0, 113, 9].into()), &sent, &[]);
         let mut seen = sent.clone();
         to_upstream(&mut seen, &forwarded, &client, hop);
         assert_eq!(seen.len(), left, "{name}");

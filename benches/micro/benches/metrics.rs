@@ -4,10 +4,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use rapidpm_gateway::ops::latency::Latency;
 use rapidpm_gateway::ops::metrics::Metrics;
 use rapidpm_gateway::ops::page::Page;
 use rapidpm_gateway::ops::process;
-use rapidpm_gateway::ops::requests::Done;
+use rapidpm_gateway::ops::requests::{Done, Tally};
 use rapidpm_gateway::rules::route::Route;
 use rapidpm_gateway::rules::table::Carrier;
 
@@ -16,20 +17,23 @@ fn done() -> Done {
     Done { route: Route::WebApps, status: 200, took, bytes_in: 0, bytes_out: 1024, socket: false }
 }
 
-/// Everything that is counted of a request that passes.
-fn count(metrics: &Metrics) {
-    metrics.requests.begun();
-    metrics.requests.left();
-    metrics.requests.done(black_box(&done()));
+/// Everything that is counted of a request that passes, the server's answer and a token included.
+fn count(metrics: &Metrics, core: &Tally, server: &Latency) {
+    core.begun();
+    metrics.token(black_box(0));
+    server.record(black_box(Duration::from_micros(430)));
+    core.left();
+    core.done(black_box(&done()));
 }
 
 fn metrics(c: &mut Criterion) {
     let metrics = Metrics::new();
     let mut group = c.benchmark_group("metrics");
+    let (core, server) = (metrics.requests.tally(), Latency::default());
     group.bench_function("a request", |b| {
         let mut since = 0;
         b.iter(|| {
-            count(&metrics);
+            count(&metrics, &core, &server);
             since += 1;
             if since == 100_000 {
                 metrics.upkeep(); // as every 5 s under load: samples are sorted into buckets
@@ -41,14 +45,15 @@ fn metrics(c: &mut Criterion) {
         let stop = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
+                let core = metrics.requests.tally();
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     for _ in 0..1000 {
-                        count(&metrics);
+                        count(&metrics, &core, &server);
                     }
                     metrics.upkeep();
                 }
             });
-            b.iter(|| count(&metrics));
+            b.iter(|| count(&metrics, &core, &server));
             stop.store(true, std::sync::atomic::Ordering::Relaxed);
         });
     });

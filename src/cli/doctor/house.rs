@@ -14,7 +14,7 @@ use super::ask::Peer;
 use crate::cli::token;
 use crate::config::Loaded;
 use crate::live::Snapshot;
-use crate::rules::client::Client;
+use crate::rules::client::{self, Client};
 use crate::rules::headers::{self, Forwarded, Hop};
 use crate::rules::host::PublicUrl;
 use crate::rules::token::Algorithm;
@@ -93,7 +93,7 @@ impl House {
     pub fn to_server(&self, method: Method, target: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
         let mut request = request(method, target, body);
         if let Some(public) = self.public() {
-            let client = Client::of(Ipv4Addr::LOCALHOST.into(), &HeaderMap::new(), &[]);
+            let client = Client::of(&client::Peer::new(Ipv4Addr::LOCALHOST.into()), &HeaderMap::new(), &[]);
             headers::to_upstream(request.headers_mut(), &Forwarded::new(public, &[]), &client, Hop::Ordinary);
         }
         request

@@ -11,10 +11,12 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+mod access;
+mod line;
+mod text;
 
-use super::masked::Masked;
+pub use access::Access;
+pub use text::Text;
 
 /// About 10,000 access lines: seconds of full load. Beyond it lines are dropped and counted; a log that nobody reads
 /// must cost neither memory nor editing.
@@ -23,8 +25,6 @@ const QUEUE_BYTES: usize = 4 << 20;
 const GATHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for a reader of the last lines.
 const LAST_LINES: Duration = Duration::from_millis(500);
-/// Longest text of a client that goes into a line; the rest is cut. Agents and paths are shorter, attacks are not.
-const LONGEST_TEXT: usize = 512;
 
 /// What is written, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,110 +77,6 @@ impl Level {
             Self::Warn => b"<4>",
             Self::Info => b"<6>",
             Self::Debug => b"<7>",
-        }
-    }
-}
-
-/// One request as the log tells it. Text of the client is cut to a length and escaped; queries are never in it,
-/// because they carry tokens (`/printfile?token=`, `/downloadas?cmd=`).
-#[derive(Debug, Serialize)]
-pub struct Access<'a> {
-    /// Request id, also in the answer's `X-Request-Id`.
-    pub id: &'a str,
-    /// The trace it belongs to (W3C Trace Context).
-    pub trace: &'a str,
-    /// The client's address.
-    pub remote: &'a str,
-    /// Method: any word, where a client wants it.
-    pub method: Text<'a>,
-    /// Host as asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Text<'a>>,
-    /// Path without query.
-    pub path: Text<'a>,
-    /// Name of the matched route.
-    pub route: &'a str,
-    /// Status of the answer; 499 when the client left before there was one.
-    pub status: u16,
-    /// `Gateway-Refusal` of the answer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<&'a str>,
-    /// What a rule that only watches would have refused it with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub would_refuse: Option<&'a str>,
-    /// What went wrong, in words for the operator.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<Text<'a>>,
-    /// Bytes of the request's body.
-    pub bytes_in: u64,
-    /// Bytes of the answer's body.
-    pub bytes_out: u64,
-    /// From the head read to the last byte given out, in milliseconds.
-    pub ms: f64,
-    /// From the head read to the head of the Document Server's answer, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream_ms: Option<f64>,
-    /// The Document Server that was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upstream: Option<&'a str>,
-    /// How often it was asked, where more than once.
-    #[serde(skip_serializing_if = "is_once")]
-    pub tries: u32,
-    /// `1.0`, `1.1` or `2`.
-    pub http: &'a str,
-    /// `1.2`, `1.3`, or nothing on a plain listener.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<&'a str>,
-    /// The client's program.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub agent: Option<Text<'a>>,
-    /// The origin of the page that asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub referer: Option<Text<'a>>,
-    /// How an editor socket ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub close: Option<&'a str>,
-    /// Whose editor socket it was: the id that the token names.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<Text<'a>>,
-    /// Whether the answer was cut short.
-    #[serde(skip_serializing_if = "is_false")]
-    pub aborted: bool,
-    /// Whether the answer came from the gateway's memory.
-    #[serde(skip_serializing_if = "is_false")]
-    pub memory: bool,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
-fn is_once(tries: &u32) -> bool {
-    *tries < 2
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
-fn is_false(value: &bool) -> bool {
-    !*value
-}
-
-/// Text that came from outside: cut to 512 bytes, and anything shaped like a token is masked.
-#[derive(Debug, Clone, Copy)]
-pub struct Text<'a>(pub &'a str);
-
-impl fmt::Display for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut end = self.0.len().min(LONGEST_TEXT);
-        while !self.0.is_char_boundary(end) {
-            end -= 1;
-        }
-        Masked(&self.0[..end]).fmt(f)
-    }
-}
-
-impl Serialize for Text<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.len() <= LONGEST_TEXT && !Masked(self.0).hides() {
-            serializer.serialize_str(self.0)
-        } else {
-            serializer.collect_str(self)
         }
     }
 }
@@ -282,18 +178,9 @@ impl Log {
         if !self.enabled(Level::Info) {
             return;
         }
-        let now = humantime::format_rfc3339_millis(SystemTime::now());
-        self.append(Level::Info, |line| {
-            if self.text() {
-                write_text_access(line, &now, access)
-            } else {
-                write!(line, "{{\"ts\":\"{now}\",\"level\":\"info\",\"event\":\"access\",")?;
-                // serde_json writes `{"id":…}`; its opening brace becomes ours.
-                let open = line.len();
-                serde_json::to_writer(&mut *line, access)?;
-                line.remove(open);
-                Ok(())
-            }
+        self.append(Level::Info, |line, now| match self.text() {
+            true => access.text(line, now),
+            false => access.json(line, now),
         });
     }
 
@@ -302,25 +189,25 @@ impl Log {
         if !self.enabled(level) {
             return;
         }
-        let now = humantime::format_rfc3339_millis(SystemTime::now());
-        self.append(level, |line| {
+        self.append(level, |line, now| {
             if self.text() {
                 write!(line, "{now} {:5} {message}", level.name().to_uppercase())?;
                 for (name, value) in facts {
-                    write!(line, " {name}={:?}", Text(value).to_string())?;
+                    write!(line, " {name}={:?}", Text(value).shown())?;
                 }
                 return Ok(());
             }
-            let mut json = serde_json::Serializer::new(&mut *line);
-            let mut map = json.serialize_map(None)?;
-            map.serialize_entry("ts", &format_args!("{now}"))?;
-            map.serialize_entry("level", level.name())?;
-            map.serialize_entry("event", event)?;
-            map.serialize_entry("message", message)?;
+            write!(
+                line,
+                "{{\"ts\":\"{now}\",\"level\":\"{}\",\"event\":\"{event}\",\"message\":",
+                level.name()
+            )?;
+            text::string(line, message)?;
             for (name, value) in facts {
-                map.serialize_entry(name, &Text(value))?;
+                write!(line, ",\"{name}\":")?;
+                text::string(line, &Text(value).shown())?;
             }
-            SerializeMap::end(map)?;
+            line.push(b'}');
             Ok(())
         });
     }
@@ -329,65 +216,33 @@ impl Log {
         self.0.format.load(Ordering::Relaxed) == Format::Text as u8
     }
 
-    /// Formats under the lock, straight into the queue: no buffer of its own, no copy. A line that fails half-way is
-    /// taken back.
-    fn append(&self, level: Level, write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) {
+    /// A line that cannot be written whole is not written at all.
+    fn append(&self, level: Level, write: impl FnOnce(&mut Vec<u8>, &str) -> std::io::Result<()>) {
+        line::make(|line, now| {
+            if self.0.journal.load(Ordering::Relaxed) {
+                line.extend_from_slice(level.priority());
+            }
+            if write(line, now).is_ok() {
+                line.push(b'\n');
+                self.queue(line);
+            }
+        });
+    }
+
+    fn queue(&self, line: &[u8]) {
         let mut pending = self.0.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let (was_empty, start) = (pending.lines.is_empty(), pending.lines.len());
-        if start >= QUEUE_BYTES {
+        let was_empty = pending.lines.is_empty();
+        if pending.lines.len() >= QUEUE_BYTES {
             drop(pending);
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        if self.0.journal.load(Ordering::Relaxed) {
-            pending.lines.extend_from_slice(level.priority());
-        }
-        match write(&mut pending.lines) {
-            Ok(()) => pending.lines.push(b'\n'),
-            Err(_) => pending.lines.truncate(start),
-        }
+        pending.lines.extend_from_slice(line);
         drop(pending);
         if was_empty {
             self.0.filled.notify_one();
         }
     }
-}
-
-fn write_text_access(
-    line: &mut Vec<u8>,
-    now: &impl fmt::Display,
-    access: &Access<'_>,
-) -> std::io::Result<()> {
-    // `{:?}` escapes what a terminal would obey.
-    let path = Text(access.path.0).to_string();
-    write!(
-        line,
-        "{now} INFO  {} {} {path:?} {} {} in={} out={} {:.1}ms {}",
-        access.remote,
-        access.method,
-        access.status,
-        access.route,
-        access.bytes_in,
-        access.bytes_out,
-        access.ms,
-        access.id
-    )?;
-    if let Some(refusal) = access.refusal {
-        write!(line, " refused={refusal}")?;
-    }
-    if let Some(reason) = access.would_refuse {
-        write!(line, " would_refuse={reason}")?;
-    }
-    if let Some(why) = access.why {
-        write!(line, " why={:?}", why.to_string())?;
-    }
-    if let Some(close) = access.close {
-        write!(line, " close={close}")?;
-    }
-    if let Some(user) = access.user {
-        write!(line, " user={:?}", user.to_string())?;
-    }
-    Ok(())
 }
 
 impl Queue {
@@ -473,8 +328,8 @@ mod tests {
             why: None,
             bytes_in: 0,
             bytes_out: 7,
-            ms: 1.5,
-            upstream_ms: None,
+            took: Duration::from_micros(1_500),
+            upstream_took: None,
             upstream: None,
             tries: 1,
             http: "2",
@@ -501,19 +356,6 @@ mod tests {
             assert_eq!(lines.len(), 2, "{log}");
             assert_eq!((&lines[0]["path"], &lines[0]["agent"]), (&text.into(), &text.into()));
             assert_eq!((&lines[1]["message"], &lines[1]["fact"]), (&text.into(), &text.into()));
-        }
-    }
-
-    #[test]
-    fn tokens_and_long_texts_are_cut() {
-        let token = "eyJhbGciOiJIUzI1NiJ9.eyJjIjoidmVyc2lvbiJ9.c2ln";
-        for (text, expected) in [
-            (format!("/upload/{token}/x"), "/upload/[token]/x".to_owned()),
-            (format!("{token}{token}"), "[token]".to_owned()),
-            ("ä".repeat(400), "ä".repeat(256)),
-        ] {
-            assert_eq!(Text(&text).to_string(), expected);
-            assert_eq!(serde_json::to_value(Text(&text)).unwrap(), expected);
         }
     }
 
