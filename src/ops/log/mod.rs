@@ -359,6 +359,23 @@ mod tests {
         }
     }
 
+    /// A method may be any word: it was written as it came.
+    #[test]
+    fn no_field_of_a_line_holds_a_token() {
+        let token = "eyJhbGciOiJIUzI1NiJ9.eyJjIjoidmVyc2lvbiJ9.c2ln";
+        for format in [Format::Json, Format::Text] {
+            let log = written(Settings { format, level: Level::Info }, |log| {
+                let [text, some] = [Text(token), Text("a %65yJhbGciOiJIUzI1NiJ9%2EeyJj%2Ec2ln")];
+                let fields =
+                    Access { method: text, host: Some(text), why: Some(some), ..access(token, token) };
+                log.access(&Access { referer: Some(text), user: Some(some), ..fields });
+                log.event(Level::Info, "x", "y", &[("key", token)]);
+            });
+            assert!(!log.contains("eyJ") && !log.contains("yJ") && !log.contains("c2ln"), "{log}");
+            assert_eq!(log.matches("[token]").count(), if format == Format::Json { 8 } else { 5 }, "{log}");
+        }
+    }
+
     #[test]
     fn the_journal_gets_priorities() {
         let settings = Settings { format: Format::Json, level: Level::Debug };
