@@ -28,7 +28,6 @@ use super::listener::{Arrival, Counted, Door};
 use super::pulse::{Check, Late, Pulse};
 use super::stream::ClientStream;
 use super::{handler, handshake, redirect};
-use crate::ops::tls::HandshakeFault;
 use crate::rules::client::Peer;
 use crate::upstream::Wire;
 
@@ -142,13 +141,13 @@ async fn serve_tls(core: Rc<Core>, stream: TcpStream, peer: Peer, counted: Count
     let Some(tls) = core.live.load().settings.tls.as_ref().map(|tls| tls.server.clone()) else { return };
     let acceptor = TlsAcceptor::from(tls);
     let handshake = timeout(core.deadlines.handshake, acceptor.accept(Wire(stream))).await;
-    let stream =
-        match handshake.map_err(|_| HandshakeFault::Late).and_then(|done| done.map_err(handshake::fault)) {
-            Ok(stream) => stream,
-            Err(fault) => return core.ops.metrics.tls.failed(fault),
-        };
-    core.ops.metrics.tls.succeeded();
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return handshake::failed(&core.ops, &peer, Some(&error)),
+        Err(_) => return handshake::failed(&core.ops, &peer, None),
+    };
     let (_, session) = stream.get_ref();
+    handshake::succeeded(&core.ops, &peer, session);
     let http2 = session.alpn_protocol() == Some(b"h2");
     let pulse = Arc::new(Pulse::new(!http2, core.deadlines));
     let connection = Rc::new(Connection {

@@ -122,8 +122,8 @@ impl Core {
     pub fn new(house: House, prefix: u32) -> Rc<Self> {
         Rc::new(Self {
             requests: house.ops.metrics.requests.tally(),
+            upstream: Upstream::new(house.ops.log.clone()),
             house,
-            upstream: Upstream::default(),
             scratch: Scratch::default(),
             departures: Rc::default(),
             prefix,

@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Uri, Version};
 
 use super::conn::Connection;
+use crate::ops::debug::Fact;
 use crate::ops::log::{Access, Text};
 use crate::ops::metrics::UpstreamFault;
 use crate::ops::objections::Example;
@@ -193,6 +194,17 @@ impl Exchange {
             decider,
             why: objection.to_string(),
         });
+    }
+
+    /// What happened to it on the way, for whoever reads along.
+    pub fn note(&self, room: &'static str, message: &str, facts: &[Fact<'_>]) {
+        let log = &self.connection.core.ops.log;
+        if log.is_debugging() {
+            let id = self.id();
+            let mut all: Vec<Fact<'_>> = vec![("id", &id)];
+            all.extend_from_slice(facts);
+            log.debug(room, message, &all);
+        }
     }
 
     /// What went wrong, in the operator's words. The first cause stays.

@@ -31,6 +31,7 @@ use super::exchange::Exchange;
 use super::respond::{self, Asked, Trouble};
 use super::{own, relay, socket};
 use crate::live::Running;
+use crate::ops::debug::Fact;
 use crate::rules::carrier::Carried;
 use crate::rules::client::Client;
 use crate::rules::headers::{self, Hop};
@@ -94,6 +95,7 @@ async fn answer(
     };
     if let Some(own) = own {
         exchange.matched(own.route());
+        exchange.note("edge", "a route was found", &[("route", &own.route().name()), ("access", &"own")]);
         let errand = relay::Errand { running, exchange, connection, parts: &parts };
         return Box::pin(relay::answer(errand, own, &mut body)).await;
     }
@@ -102,6 +104,11 @@ async fn answer(
     let path = path::canonical(below).map_err(Refusal::Path)?;
     let matched = route::find(&path, running.settings.routes);
     exchange.matched(matched.route());
+    exchange.note(
+        "edge",
+        "a route was found",
+        &[("route", &matched.rule.name), ("access", &matched.access.name())],
+    );
     asked.shaped(matched.rule.refusal);
     policy::check(&matched, &parts.method)?;
     if let Access::Own(which) = matched.access {
@@ -172,10 +179,21 @@ fn permit(exchange: &Exchange, way: &Way<'_>, parts: &mut Parts, body: &[u8]) ->
     let tokens = &running.settings.tokens;
     let admitted = policy::admit(matched, &parts.method, &carried, tokens, &running.rules, caller)?;
     exchange.verified(admitted.permit.secret_index());
+    note(exchange, &admitted.permit);
     for objection in &admitted.objections {
         exchange.objected(objection, objection.decider(&running.rules));
     }
     Ok(admitted.permit)
+}
+
+fn note(exchange: &Exchange, permit: &Permit) {
+    if let (Some(class), Some(carrier), Some(secret)) =
+        (permit.class(), permit.carrier(), permit.secret_index())
+    {
+        let facts: [Fact<'_>; 3] =
+            [("class", &class.name()), ("carrier", &carrier.name()), ("secret", &secret)];
+        exchange.note("edge", "a token holds", &facts);
+    }
 }
 
 /// What is known of a request that may be served.

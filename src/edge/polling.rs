@@ -51,6 +51,7 @@ impl Asker<'_> {
         let core = &self.connection.core;
         let proxies = &self.way.running.settings.site.trusted_proxies;
         let address = Client::of(&self.connection.peer, &parts.headers, proxies).address();
+        self.exchange.note("sockets", "an editor begins to poll", &[("key", &self.knock.key())]);
         let sid = core.sockets.polls.open(self.knock.key(), address, core.deadlines.packet);
         let greeting = core.sockets.greeting(&sid.map_err(Refusal::Socket)?);
         Ok(self.text("text/plain; charset=UTF-8", greeting))

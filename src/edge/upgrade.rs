@@ -91,6 +91,7 @@ async fn at_the_gate(
     client.is_socket();
     let server = call.server.clone();
     let Knocked { knock, shardkey, address } = knocked;
+    let key = knock.key().to_owned();
     let visitor = Visitor { knock: &knock, shardkey, address, id: exchange.id() };
     let locks = |key: &str| socket::lock(&core, key);
     let law = socket::law(&core, &running, &locks);
@@ -101,6 +102,11 @@ async fn at_the_gate(
     match passed {
         Ok(through) => {
             exchange.asked(&server, through.tries);
+            exchange.note(
+                "sockets",
+                "an editor's socket is open",
+                &[("key", &key), ("server", &server.name())],
+            );
             return Some((client, through));
         }
         Err(Turned::Refused(refusal)) => {
@@ -146,6 +152,11 @@ fn tell(exchange: &Exchange, carried: Carried, end: &End) {
             Close::Refused
         }
     };
+    exchange.note(
+        "sockets",
+        "an editor's socket is closed",
+        &[("close", &close.name()), ("up", &carried.up), ("down", &carried.down)],
+    );
     exchange.closed(close);
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 mod assets;
 pub mod configured;
+pub mod debug;
 pub mod history;
 pub mod latency;
 pub mod log;

@@ -26,8 +26,8 @@ impl HandshakeFault {
     const ALL: [Self; 6] =
         [Self::Late, Self::Closed, Self::NotTls, Self::Incompatible, Self::Alert, Self::Other];
 
-    /// The label.
-    const fn name(self) -> &'static str {
+    /// The label, and the name in the log.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Late => "timeout",
             Self::Closed => "closed",

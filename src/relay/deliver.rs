@@ -1,5 +1,6 @@
 //! A callback on its way to its integrator: sent once, never redirected, its answer judged and passed back.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,11 +16,12 @@ use super::answer::{Answer, Post, remembered};
 use super::house::{self, House};
 use super::intake::REPORT;
 use super::letter::{self, Envelope};
-use super::spool::Role;
+use super::spool::{Role, phase_name};
 use super::worker::Relay;
 use super::{Integrator, client};
+use crate::ops::debug::Fact;
 use crate::ops::log::Level;
-use crate::rules::save::{self, Event, Id, Verdict};
+use crate::rules::save::{self, Event, Id, Phase, Verdict};
 use crate::rules::trace;
 
 /// How long the Document Server waits for an answer (default.json:321-324).
@@ -142,7 +144,10 @@ pub async fn deliver(relay: &Arc<Relay>, id: Id) {
         None => again(relay, &*house, id).await.map_err(Missed::Here),
     };
     let told = match parcel {
-        Ok((integrator, target, parcel)) => relay.send(&*house, &integrator, &target, parcel, PATIENCE).await,
+        Ok((integrator, target, parcel)) => {
+            note(relay, id, &integrator, parcel.as_ref());
+            relay.send(&*house, &integrator, &target, parcel, PATIENCE).await
+        }
         Err(error) => Err(error),
     };
     let verdict = match &told {
@@ -156,8 +161,45 @@ pub async fn deliver(relay: &Arc<Relay>, id: Id) {
             Verdict::Again { down: false }
         }
     };
+    let status = told.as_ref().map_or(0, |answer| answer.status);
     relay.answered(id, remembered(&shown(told)));
     relay.happened(id, Event::Answered(verdict));
+    note_next(relay, id, status);
+}
+
+/// A try begins, for whoever reads along.
+fn note(relay: &Relay, id: Id, integrator: &str, parcel: Option<&Parcel>) {
+    let log = &relay.ops.log;
+    if log.is_debugging() {
+        let tries = relay.look(|saves, _, _| saves.get(id).map_or(0, |save| save.tries));
+        let trace = parcel.and_then(|parcel| trace::kept(&parcel.trace)).unwrap_or_default();
+        let save = format!("{:016x}", id.0);
+        let facts: [Fact<'_>; 4] =
+            [("save", &save), ("integrator", &integrator), ("tries", &tries), ("traceparent", &trace)];
+        log.debug("relay", "a save is tried", &facts);
+    }
+}
+
+/// What came of a try, and when the next one is due.
+fn note_next(relay: &Relay, id: Id, status: u16) {
+    let log = &relay.ops.log;
+    if log.is_debugging() {
+        let state =
+            relay.look(|saves, now, _| saves.get(id).map(|save| (save.phase, save.due.saturating_sub(now))));
+        let save = format!("{:016x}", id.0);
+        let status: &dyn Display = if status == 0 { &"none" } else { &status };
+        match state {
+            Some((Phase::Ready, pause)) => {
+                let facts: [Fact<'_>; 3] = [("save", &save), ("status", status), ("next_in_ms", &pause)];
+                log.debug("relay", "a save is to be tried again", &facts);
+            }
+            other => {
+                let phase = other.map_or("settled", |(phase, _)| phase_name(phase));
+                let facts: [Fact<'_>; 3] = [("save", &save), ("status", status), ("phase", &phase)];
+                log.debug("relay", "a save's try is over", &facts);
+            }
+        }
+    }
 }
 
 /// A later try: the same claims, signed anew, with links to what is kept here.

@@ -86,6 +86,7 @@ pub async fn follow(
         // Only what was asked for is a reload to systemd; it ends with this round, however that ends.
         let _reloading = ask.as_ref().map(|_| Reloading::begin());
         let cause = ask.as_ref().map_or(Cause::File, |ask| ask.cause);
+        ops.log.debug("reload", "files are read", &[("cause", &cause.name())]);
         let before = live.load();
         let (deciding, running) = (file.clone(), before.clone());
         // Files may lie on a disk that is slow, or gone.
@@ -106,9 +107,18 @@ pub async fn follow(
         if let Some(watch) = &mut watch {
             watch.follow(paths.iter().map(PathBuf::as_path));
         }
-        let Some(Decided { snapshot, outcome }) = decided else { continue };
+        ops.log.debug("reload", "files are watched", &[("number", &paths.len())]);
+        let Some(Decided { snapshot, outcome }) = decided else {
+            ops.log.debug("reload", "nothing in them has changed", &[]);
+            continue;
+        };
         if let Some(snapshot) = snapshot {
             swap(*snapshot);
+            ops.log.debug(
+                "reload",
+                "the new configuration is swapped in",
+                &[("generation", &outcome.generation)],
+            );
         }
         let outcome = Arc::new(outcome);
         tell::ended(&ops, &before.settings, &live.load().settings, &outcome);

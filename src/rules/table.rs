@@ -83,6 +83,19 @@ pub enum Access {
     Own(Own),
 }
 
+impl Access {
+    /// The name in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Socket => "socket",
+            Self::Token(_) => "token",
+            Self::Closed(_) => "closed",
+            Self::Own(_) => "own",
+        }
+    }
+}
+
 /// Why nobody may pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {

@@ -168,10 +168,20 @@ impl AnswerBody {
     }
 
     fn release(&mut self) {
-        if let Some(lease) = self.lease.take()
-            && let Lease { link, reuse: true, pool, server } = *lease
-        {
-            pool.put(server.address(), link);
+        if let Some(lease) = self.lease.take() {
+            let Lease { link, reuse, pool, server } = *lease;
+            match reuse {
+                true => pool.put(server.address(), link),
+                false => pool.closed(server.address(), 1, "it may still carry a body that nobody took"),
+            }
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.pool.closed(lease.server.address(), 1, "the answer was not read to its end");
         }
     }
 }

@@ -14,9 +14,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::body::{AnswerBody, BodyFault, Lease, Outgoing, Progress};
 use super::link::Link;
+use super::note::Note;
 use super::pool::{Pool, connect};
 use super::server::{Health, Server, Verdict};
 use super::wire::Wire;
+use crate::ops::log::Log;
 use crate::rules::policy::Permit;
 
 /// What an upgraded connection to a Document Server is underneath.
@@ -71,7 +73,7 @@ impl fmt::Display for Fault {
 }
 
 /// The way to the Document Servers from one core.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Upstream {
     pool: Rc<Pool>,
 }
@@ -82,6 +84,11 @@ const FRESH_TRIES: u32 = 3;
 const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 impl Upstream {
+    /// Without any connection yet.
+    pub fn new(log: Log) -> Self {
+        Self { pool: Pool::new(log) }
+    }
+
     /// Sends a request and waits for the head of its answer.
     ///
     /// A server that is restarting is waited for, up to `wait`. A request is sent again when nothing of it was sent,
@@ -116,11 +123,12 @@ impl Upstream {
         mut request: Box<Request<Outgoing>>,
     ) -> Result<Answer, Fault> {
         let deadline = asked.deadline;
+        let note = self.pool.note(server, &request);
         let (mut tries, mut fresh) = (0, 0);
         loop {
             tries += 1;
             let seen = server.verdict();
-            let (link, reused) = self.connection(server, deadline, fresh > 0).await?;
+            let (link, reused) = self.connection(server, deadline, fresh > 0, &note).await?;
             fresh += u32::from(!reused);
             let copy = asked.repeatable.then(|| Box::new(head(&request)));
             let error = match send(link, request, &asked).await {
@@ -130,6 +138,7 @@ impl Upstream {
                         && !look_again(server, seen, deadline).await.serves()
                         && server.until_serving(deadline).await
                     {
+                        note.say("asked again: it was down, and its own nginx answered", &response.status());
                         request = copy;
                         continue;
                     }
@@ -148,6 +157,7 @@ impl Upstream {
                     error
                 }
             };
+            note.say("asked again: the connection has ended", &error);
             if reused {
                 continue; // an idle connection had ended; the next one is new
             }
@@ -170,10 +180,12 @@ impl Upstream {
         server: &Arc<Server>,
         deadline: Instant,
         fresh: bool,
+        note: &Note,
     ) -> Result<(Link, bool), Fault> {
         loop {
             // A container's port may accept before anything behind it is up: the probe knows.
             if !server.health().serves() {
+                note.say("waits until the Document Server answers", &"it is down");
                 server.suspect();
                 if !server.until_serving(deadline).await {
                     return Err(Fault::Unreachable(io::Error::other(
@@ -182,13 +194,18 @@ impl Upstream {
                 }
             }
             if !fresh && let Some(link) = self.pool.take(server.address()) {
+                note.say("a connection is used again", &"");
                 return Ok((link, true));
             }
             let seen = server.verdict();
             let error = match connect(server.address()).await {
-                Ok(link) => return Ok((link, false)),
+                Ok(link) => {
+                    note.say("a connection was opened", &"");
+                    return Ok((link, false));
+                }
                 Err(error) => error,
             };
+            note.say("no connection could be opened", &error);
             self.pool.forget(server.address());
             look_again(server, seen, deadline).await;
             if Instant::now() >= deadline {

@@ -6,6 +6,7 @@ use std::time::Duration;
 mod body;
 mod forward;
 mod link;
+mod note;
 mod pool;
 mod probe;
 mod server;

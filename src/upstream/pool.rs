@@ -5,13 +5,19 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hyper::Request;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Address;
+use super::body::Outgoing;
 use super::link::Link;
+use super::note::Note;
+use super::server::Server;
 use super::wire::Wire;
+use crate::ops::debug::Fact;
+use crate::ops::log::Log;
 
 /// The container's nginx closes an idle connection after 65 s (its default `keepalive_timeout`); a connection that
 /// is nearly that old is not worth the race.
@@ -24,19 +30,39 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// A Document Server stands on the same host or network: a connection takes microseconds, or something is wrong.
 const CONNECT: Duration = Duration::from_secs(3);
 
+const TOO_LONG: &str = "idle for too long";
+
 struct Idle {
     link: Link,
     since: Instant,
 }
 
 /// Idle connections by server.
-#[derive(Default)]
 pub(super) struct Pool {
+    log: Log,
     idle: RefCell<Vec<(Address, Vec<Idle>)>>,
     swept: Cell<bool>,
 }
 
 impl Pool {
+    /// Without any connection yet.
+    pub fn new(log: Log) -> Rc<Self> {
+        Rc::new(Self { log, idle: RefCell::default(), swept: Cell::new(false) })
+    }
+
+    /// For telling what happens to a request.
+    pub fn note(&self, server: &Server, request: &Request<Outgoing>) -> Note {
+        Note::of(&self.log, server, request)
+    }
+
+    /// Connections have been closed.
+    pub fn closed(&self, address: &Address, number: usize, why: &str) {
+        if number > 0 {
+            let facts: [Fact<'_>; 3] = [("server", address), ("connections", &number), ("why", &why)];
+            self.log.debug("upstream", "connections are closed", &facts);
+        }
+    }
+
     /// The idle connection used last, which is the one the server is least likely to have closed. If it has, the next
     /// request on it comes back unsent: nobody reads from an idle connection.
     pub fn take(&self, address: &Address) -> Option<Link> {
@@ -44,6 +70,7 @@ impl Pool {
         let (_, idle) = all.iter_mut().find(|(known, _)| known == address)?;
         let last = idle.pop()?;
         if last.since.elapsed() > IDLE {
+            self.closed(address, idle.len() + 1, TOO_LONG);
             idle.clear(); // those before it are older still
             return None;
         }
@@ -54,6 +81,7 @@ impl Pool {
     /// a body that its server answered early, is not kept: whoever took it would wait for that.
     pub fn put(self: &Rc<Self>, address: &Address, mut link: Link) {
         if !link.rest() {
+            self.closed(address, 1, "the Document Server ends it, or it still carries something");
             return;
         }
         let mut all = self.idle.borrow_mut();
@@ -66,6 +94,7 @@ impl Pool {
             }
         };
         if idle.len() >= MOST_IDLE {
+            self.closed(address, 1, "more than enough are idle");
             idle.remove(0); // the oldest stand first
         }
         idle.push(Idle { link, since: Instant::now() });
@@ -76,7 +105,13 @@ impl Pool {
 
     /// Lets go of every idle connection to a server: it has just refused one, so the others are dead.
     pub fn forget(&self, address: &Address) {
-        self.idle.borrow_mut().retain(|(known, _)| known != address);
+        self.idle.borrow_mut().retain(|(known, idle)| {
+            let dead = known == address;
+            if dead {
+                self.closed(address, idle.len(), "the Document Server refused a new one");
+            }
+            !dead
+        });
     }
 
     /// Closes what has been idle for too long, as long as anything is.
@@ -87,7 +122,11 @@ impl Pool {
                 sleep(SWEEP).await;
                 let Some(pool) = pool.upgrade() else { return };
                 let mut all = pool.idle.borrow_mut();
-                all.iter_mut().for_each(|(_, idle)| idle.retain(|one| one.since.elapsed() <= IDLE));
+                for (address, idle) in all.iter_mut() {
+                    let before = idle.len();
+                    idle.retain(|one| one.since.elapsed() <= IDLE);
+                    pool.closed(address, before - idle.len(), TOO_LONG);
+                }
                 all.retain(|(_, idle)| !idle.is_empty());
                 if all.is_empty() {
                     pool.swept.set(false);

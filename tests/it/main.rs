@@ -7,6 +7,7 @@ mod admin_door;
 mod archive;
 mod assets;
 mod day;
+mod debug;
 mod desk;
 mod doctor;
 mod editor;
