@@ -17,6 +17,7 @@ use crate::rules::save::{Id, Phase};
 use crate::tls;
 
 mod forgotten;
+mod order;
 
 /// What can be done with saves.
 #[derive(Debug, Clone, Subcommand)]
@@ -98,8 +99,8 @@ pub fn saves(command: &SavesCommand, env: &Env) -> ExitCode {
         SavesCommand::List { from, all, .. } => list(&spool, *all, from.json),
         SavesCommand::Show(one) => show(&spool, one),
         SavesCommand::Export { one, file, part, .. } => export(&spool, one, file, part),
-        SavesCommand::Retry(one) => order(&spool, one, "retry"),
-        SavesCommand::Discard(one) => order(&spool, one, "discard"),
+        SavesCommand::Retry(one) => return order::give(&spool, one, "retry"),
+        SavesCommand::Discard(one) => return order::give(&spool, one, "discard"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -204,13 +205,5 @@ fn export(spool: &Spool, one: &One, file: &PathBuf, part: &str) -> io::Result<()
         ));
     }
     out::say(&format_args!("{bytes} bytes to {}", file.display()));
-    Ok(())
-}
-
-fn order(spool: &Spool, one: &One, verb: &str) -> io::Result<()> {
-    let save = find(spool, one)?;
-    spool.order(verb, save.id)?;
-    let when = "the running gateway takes it up within a second, and a save on its way when it is back";
-    out::say(&format_args!("{verb} {}: {when}", one.id));
     Ok(())
 }

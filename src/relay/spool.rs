@@ -8,7 +8,7 @@
 //! <directory>/saves/<id>/state      where it stands, once that is not "to be delivered": CRC-32 and JSON
 //! <directory>/orders/<verb>-<id>    what an operator wants, taken up within a second
 //! <directory>/archive/<id>/         what waits for the archive: see `copies`
-//! <directory>/lock                  held by the gateway that works here (flock); holds its process number
+//! <directory>/lock                  held by the gateway that works here (flock); holds its process number; commands glance at it, shared
 //! ```
 //!
 //! Order of writes: at the start, the folders themselves and all above them, fsync; then each document, fsync; record, fsync; fsync
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::orders::past_glances;
 pub use super::record::{Document, Record, Role, State, kind_name, phase_name};
 use super::record::{checked, read_checked};
 use crate::rules::save::{Id, Phase};
@@ -161,7 +162,7 @@ impl Spool {
             .read(true)
             .write(true)
             .open(self.root.join("lock"))?;
-        match file.try_lock() {
+        match past_glances(&file) {
             Ok(()) => {
                 file.set_len(0)?;
                 writeln!(file, "{}", std::process::id())?;
@@ -251,7 +252,11 @@ impl Spool {
         Ok(record)
     }
 
-    fn state(&self, id: Id) -> io::Result<State> {
+    /// Where a save stands, as it was last written down.
+    ///
+    /// # Errors
+    /// When it never was, or cannot be read.
+    pub fn state(&self, id: Id) -> io::Result<State> {
         read_checked(&self.folder(id).join("state"))
     }
 

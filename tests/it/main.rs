@@ -31,6 +31,7 @@ mod metrics;
 mod monitoring;
 mod notify;
 mod openssh;
+mod orders;
 mod origins;
 mod own;
 mod panics;

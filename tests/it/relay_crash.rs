@@ -232,12 +232,11 @@ async fn operators_see_export_retry_and_discard_beside_a_running_gateway() {
     run(&["export", &number("first"), target.to_str().unwrap()]);
     assert_eq!(std::fs::read(target).unwrap(), b"first");
     app.set_reply(Reply::Take);
-    run(&["retry", &number("first")]);
+    assert!(run(&["retry", &number("first")]).contains(": taken; "));
     assert_eq!(&soon("the retry", app.wait_for_save("first")).await.bytes[..], b"first");
-    run(&["discard", &number("second")]);
-    while run(&["list"]).contains("second") {
-        tokio::task::yield_now().await;
-    }
+    let said: Value = serde_json::from_str(&run(&["discard", &number("second"), "--json"])).unwrap();
+    assert_eq!((&said["outcome"], &said["state"]), (&json!("taken"), &json!("discarded")), "{said}");
+    assert!(!run(&["list"]).contains("second"));
     assert!(run(&["list", "--all"]).contains("discarded"));
     let missing = command(&["saves", "show", "77", "--config", file.to_str().unwrap()]).output().unwrap();
     assert_eq!(missing.status.code(), Some(1));

@@ -222,7 +222,7 @@ async fn an_order_to_discard_waits_while_the_save_is_on_its_way() {
 }
 
 /// A save that was taken over, and a gateway that is gone.
-fn keep(root: &Path, id: u64, since: Duration) {
+pub fn keep(root: &Path, id: u64, since: Duration) {
     let spool = Arc::new(look(root));
     spool.open().unwrap();
     let mut draft = spool.begin(Id(id), 1 << 20).unwrap();
