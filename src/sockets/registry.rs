@@ -152,12 +152,22 @@ impl Registry {
         let joined = |guests: &HashMap<u64, Guest>| guests.values().filter(|guest| guest.joined).count();
         let counted = inner.documents.iter().map(|(document, guests)| (joined(guests), document, guests));
         let mut counted: Vec<_> = counted.filter(|(count, ..)| *count > 0).collect();
-        counted.sort_unstable_by(|(a, one, _), (b, other, _)| b.cmp(a).then_with(|| one.cmp(other)));
-        Crowd {
+        let mut crowd = Crowd {
             documents: counted.len(),
             editors: counted.iter().map(|(count, ..)| count).sum(),
-            open: counted.iter().take(documents).map(|(_, key, guests)| open(key, guests, editors)).collect(),
+            open: Vec::new(),
+        };
+        // Whoever joins waits for this: of thousands of documents only the few that are shown are put in order.
+        type Counted<'i> = (usize, &'i Arc<str>, &'i HashMap<u64, Guest>);
+        let order =
+            |(a, one, _): &Counted<'_>, (b, other, _): &Counted<'_>| b.cmp(a).then_with(|| one.cmp(other));
+        if counted.len() > documents {
+            counted.select_nth_unstable_by(documents, order);
+            counted.truncate(documents);
         }
+        counted.sort_unstable_by(order);
+        crowd.open = counted.into_iter().map(|(_, key, guests)| open(key, guests, editors)).collect();
+        crowd
     }
 
     /// How many editors are in documents.
@@ -298,6 +308,25 @@ mod tests {
         let _f = enter("k5", 7).unwrap();
         assert_eq!(registry.crowd(9, 9), Crowd::default(), "nobody has joined");
         expect(&registry, 0, 0, 0);
+    }
+
+    #[test]
+    fn of_many_documents_the_fullest_are_shown() {
+        let registry = registry();
+        let caps = Caps { document: 9, address: 99, total: 99 };
+        let join = |key: &str| {
+            let session = registry.enter(key, editor(""), address(1), caps).unwrap();
+            session.join();
+            session
+        };
+        let sessions: Vec<_> = ["a", "b", "b", "c", "d", "d", "d", "e"].map(join).into();
+        for (most, shown) in
+            [(0, ""), (1, "d"), (2, "db"), (3, "dba"), (4, "dbac"), (5, "dbace"), (9, "dbace")]
+        {
+            let crowd = registry.crowd(most, 1);
+            let keys: String = crowd.open.iter().map(|open| &*open.document).collect();
+            assert_eq!((keys.as_str(), crowd.documents, crowd.editors), (shown, 5, sessions.len()), "{most}");
+        }
     }
 
     #[test]
