@@ -18,9 +18,9 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::rules::follower::{Again, Follower};
 use crate::rules::frame::{self, Kind};
 
-/// Two TLS records: the 1.5 MB messages of a large paste go in few steps, and a socket whose reader stalls holds at most this, what
-/// TLS holds ([`HELD_BY_TLS`]) and its own 12 KB: 64 KiB in all.
-const SCRATCH: usize = 32 << 10;
+/// A TLS record and a half: the 1.5 MB messages of a large paste go in few steps, and a socket whose reader stalls holds at most
+/// this, what TLS holds ([`HELD_BY_TLS`]), what the allocator rounds up (3 KB) and its own 12 KB: below 64 KiB in all.
+const SCRATCH: usize = 24 << 10;
 /// What TLS may hold of a socket encrypted and unsent: one record. rustls' own limit is four.
 pub const HELD_BY_TLS: usize = 16 << 10;
 /// Reads of one direction before the other gets its turn.
