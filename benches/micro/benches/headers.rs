@@ -1,40 +1,12 @@
 //! A client's fields made those that the Document Server may see.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up shall not run")]
-
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
-use rapidpm_gateway::rules::client::{Client, Peer};
-use rapidpm_gateway::rules::headers::{Forwarded, Hop, to_upstream};
-use rapidpm_gateway::rules::host::PublicUrl;
-
-/// A script of the editor, as Chromium asked for it.
-const BROWSER: [(&str, &str); 15] = [
-    ("host", "office.example"),
-    ("connection", "keep-alive"),
-    ("accept", "*/*"),
-    ("accept-encoding", "gzip, deflate, br, zstd"),
-    ("accept-language", "en-US,en;q=0.9"),
-    (
-        "referer",
-        "https://office.example/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/web-apps/apps/documenteditor/main/index.html",
-    ),
-    ("sec-fetch-dest", "script"),
-    ("sec-fetch-mode", "no-cors"),
-    ("sec-fetch-site", "same-origin"),
-    (
-        "user-agent",
-        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
-    ),
-    ("sec-ch-ua", "\"Not:A-Brand\";v=\"8\", \"Chromium\";v=\"156\""),
-    ("sec-ch-ua-mobile", "?0"),
-    ("sec-ch-ua-platform", "\"Linux\""),
-    ("if-none-match", "W/\"6b026464-20e60a\""),
-    ("cookie", "session=0123456789abcdef0123456789abcdef"),
-];
+use hyper::header::HeaderMap;
+use micro::fields::{BROWSER, client, forwarded, map};
+use rapidpm_gateway::rules::headers::{Hop, to_upstream};
 
 const SOCKET: [(&str, &str); 5] = [
     ("connection", "keep-alive, Upgrade"),
@@ -43,17 +15,6 @@ const SOCKET: [(&str, &str); 5] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ("sec-websocket-extensions", "permessage-deflate; client_max_window_bits"),
 ];
-
-fn map<N: AsRef<str>, V: AsRef<str>>(lines: impl IntoIterator<Item = (N, V)>) -> HeaderMap {
-    let field = |(name, value): (N, V)| {
-        (name.as_ref().parse::<HeaderName>().unwrap(), value.as_ref().parse().unwrap())
-    };
-    let mut map = HeaderMap::new();
-    for (name, value) in lines.into_iter().map(field) {
-        map.append(name, value);
-    }
-    map
-}
 
 /// As many fields as the edge takes, 50 of them lists of names that together fill its 64 KiB.
 fn crowded(option: impl Fn(usize) -> String) -> HeaderMap {
@@ -71,7 +32,7 @@ fn crowded(option: impl Fn(usize) -> String) -> HeaderMap {
 }
 
 fn fields(c: &mut Criterion) {
-    let forwarded = Forwarded::new(&PublicUrl::parse("https://office.example").unwrap(), &[AUTHORIZATION]);
+    let forwarded = forwarded();
     let doomed = (0..100).map(|n| (format!("x-forwarded-{n}"), "1"));
     // Names behind `left` are kept; 5 are set by the gateway.
     let table = [
@@ -89,7 +50,7 @@ fn fields(c: &mut Criterion) {
     ];
     let mut group = c.benchmark_group("headers");
     for (name, sent, hop, left) in table {
-        let client = Client::of(&Peer::new([203, 0, 113, 9].into()), &sent, &[]);
+        let client = client(&sent);
         let mut seen = sent.clone();
         to_upstream(&mut seen, &forwarded, &client, hop);
         assert_eq!(seen.len(), left, "{name}");

@@ -4,26 +4,18 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use micro::numbers;
 use rapidpm_gateway::ops::latency::Latency;
 use rapidpm_gateway::ops::metrics::Metrics;
 use rapidpm_gateway::ops::page::Page;
 use rapidpm_gateway::ops::process;
-use rapidpm_gateway::ops::requests::{Done, Tally};
-use rapidpm_gateway::rules::route::Route;
+use rapidpm_gateway::ops::requests::Tally;
 use rapidpm_gateway::rules::table::Carrier;
 
-fn done() -> Done {
-    let took = Duration::from_micros(730);
-    Done { route: Route::WebApps, status: 200, took, bytes_in: 0, bytes_out: 1024, socket: false }
-}
-
-/// Everything that is counted of a request that passes, the server's answer and a token included.
+/// With a token that held.
 fn count(metrics: &Metrics, core: &Tally, server: &Latency) {
-    core.begun();
     metrics.token(black_box(0));
-    server.record(black_box(Duration::from_micros(430)));
-    core.left();
-    core.done(black_box(&done()));
+    numbers::count(core, server);
 }
 
 fn metrics(c: &mut Criterion) {

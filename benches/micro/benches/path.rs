@@ -4,22 +4,18 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rapidpm_gateway::rules::path::{PathFault, canonical};
-use rapidpm_gateway::rules::route::{Route, Switches, find};
+use micro::path::{VERSIONED, decide};
+use rapidpm_gateway::rules::path::PathFault;
+use rapidpm_gateway::rules::route::Route;
 
 /// What an edge lets through at most: the whole head.
 const LARGEST: usize = 64 << 10;
-
-fn decide(raw: &str) -> Result<Route, PathFault> {
-    canonical(raw).map(|path| find(&path, Switches::default()).route())
-}
 
 fn paths(c: &mut Criterion) {
     // Five bytes are left for an end.
     let filled = |start: &str, piece: &str| {
         format!("{start}{}", piece.repeat((LARGEST - 5 - start.len()) / piece.len()))
     };
-    let versioned = "/9.0.4-6c2544b8e86a3707c9cd6d6691fb2b5c/web-apps/apps/documenteditor/main/app.js";
     // Down and up again, so that no step is above the root and the walk has to go all the way.
     let (steps, up) = (filled("", "/a/%2e%2e"), filled("/", "%2e%2e/"));
     let long = filled("/web-apps/", "%41%c3%a9");
@@ -28,7 +24,7 @@ fn paths(c: &mut Criterion) {
     let doubles = filled("/web-apps/", "%25%32%65/");
     let table = [
         ("plain", "/sdkjs/word/sdk-all.js", Ok(Route::Sdkjs)),
-        ("versioned", versioned, Ok(Route::WebApps)),
+        ("versioned", VERSIONED, Ok(Route::WebApps)),
         ("key", "/downloadfile/rapidpm-4711-v12_a1b2c3d4", Ok(Route::DownloadFile)),
         ("encoded title", "/printfile/k1/R%C3%A9sum%C3%A9%20%28final%29.pdf", Ok(Route::PrintFile)),
         ("hostile: 64 KiB of steps up", &up, Err(PathFault::AboveRoot)),
