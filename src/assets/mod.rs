@@ -14,13 +14,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use hyper::header::{
-    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, DATE, ETAG, EXPIRES, HeaderMap,
-    HeaderName, HeaderValue, LAST_MODIFIED, SERVER, VARY,
+    ACCEPT_RANGES, AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    HeaderMap, HeaderName, HeaderValue, LAST_MODIFIED, SERVER, VARY,
 };
 use tinyufo::TinyUfo;
 
 use crate::ops::metrics::Metrics;
-use crate::rules::asset::{Coding, Codings, Validators};
+use crate::rules::asset::{Coding, Codings, Validators, may_shrink};
 
 pub use brotli::compress;
 
@@ -175,7 +175,7 @@ impl Cache {
         fetched.push(address.clone());
         drop(fetched);
         let mut hash = Context::new(&SHA256);
-        hash.update(fields.get(hyper::header::CONTENT_TYPE).map_or(&[], HeaderValue::as_bytes));
+        hash.update(fields.get(CONTENT_TYPE).map_or(&[], HeaderValue::as_bytes));
         hash.update(&[0, coding as u8]);
         let place = Place {
             theirs: fields.get(ETAG).and_then(own),
@@ -192,9 +192,8 @@ impl Cache {
         if self.files.get(&place.id).is_none() {
             let file = File::new(place.id, pieces.concat().into(), coding, self.metrics.clone());
             self.put(&file);
-            // What the container compresses is worth compressing better.
-            if coding == Coding::Gzip {
-                self.waiting.try_send(file).ok(); // full: it stays gzip until it is fetched again
+            if may_shrink(coding, place.fields.get(CONTENT_TYPE), file.bytes.len()) {
+                self.waiting.try_send(file).ok(); // full: it stays what it is until it is fetched again
             }
         }
         drop(self.addresses.put(place.address.clone(), Arc::new(place), 1));

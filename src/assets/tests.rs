@@ -116,7 +116,7 @@ fn addresses_that_nobody_asks_for_leave() {
 }
 
 #[test]
-fn what_the_container_compresses_becomes_brotli() {
+fn what_can_be_made_smaller_becomes_brotli() {
     let cache = cache(64 * MEGABYTE);
     let plain = "the editor's script, again and again. ".repeat(10_000);
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
@@ -126,11 +126,20 @@ fn what_the_container_compresses_becomes_brotli() {
     assert!(cache.claim_worker().is_none(), "one thread is enough");
     assert!(keep(&cache, "/9-a/rubbish.js", Coding::Gzip, b"no gzip"), "it is served as it is");
     assert!(keep(&cache, "/9-a/app.js", Coding::Gzip, &gzip));
-    assert!(keep(&cache, "/9-a/image.png", Coding::Identity, b"image"));
+    assert!(keep(&cache, "/9-a/small.css", Coding::Identity, b"small"));
+    let noise: Vec<u8> = (0..5_000).map(|_| fastrand::u8(..)).collect();
+    assert!(keep(&cache, "/9-a/noise.css", Coding::Identity, &noise));
+    assert!(
+        keep(&cache, "/9-a/icons.svg", Coding::Identity, plain.as_bytes()),
+        "the container sends it as it is"
+    );
     let weak = Arc::downgrade(&cache);
     let worker = thread::spawn(move || compress(&weak, &work, || false));
-    let file = cache.files.get(&cache.addresses.get(&Box::from("/9-a/app.js")).unwrap().id).unwrap();
-    file.brotli.wait();
+    let file = |at: &str| cache.files.get(&cache.addresses.get(&Box::from(at)).unwrap().id).unwrap();
+    file("/9-a/icons.svg").brotli.wait(); // the last: everything before it has been tried
+    let icons = |accept| cache.find("/9-a/icons.svg", codings(accept)).unwrap();
+    assert_eq!((icons("gzip, br").coding, icons("gzip").coding), (Coding::Brotli, Coding::Identity));
+    assert!(icons("br").bytes.len() * 10 < plain.len() && icons("gzip").bytes == plain.as_bytes());
     let kept = cache.find("/9-a/app.js", codings("gzip, br")).unwrap();
     assert_eq!((kept.coding, kept.fields()["content-encoding"].as_bytes()), (Coding::Brotli, &b"br"[..]));
     let mut unpacked = Vec::new();
@@ -138,8 +147,10 @@ fn what_the_container_compresses_becomes_brotli() {
     assert_eq!(unpacked, plain.as_bytes());
     assert_ne!(kept.etag, cache.find("/9-a/app.js", codings("gzip")).unwrap().etag);
     assert_eq!(cache.find("/9-a/rubbish.js", codings("gzip, br")).unwrap().coding, Coding::Gzip);
-    assert_eq!(cache.find("/9-a/image.png", codings("gzip, br")).unwrap().coding, Coding::Identity);
-    drop((kept, file, cache));
+    for at in ["/9-a/small.css", "/9-a/noise.css"] {
+        assert_eq!(cache.find(at, codings("gzip, br")).unwrap().coding, Coding::Identity, "{at}");
+    }
+    drop((kept, cache));
     worker.join().unwrap(); // it ends with the cache
 }
 

@@ -144,6 +144,32 @@ pub fn storable(status: StatusCode, headers: &HeaderMap) -> Option<Coding> {
     (plain && framed).then_some(coding)
 }
 
+/// Whether brotli may make a file smaller: what the container compresses, and what it could have (icons, dictionaries, fonts), but
+/// not what is compressed by its nature.
+pub fn may_shrink(coding: Coding, kind: Option<&HeaderValue>, length: usize) -> bool {
+    /// Of less, the answer's head is the larger part.
+    const LEAST: usize = 512;
+    const PACKED: [&str; 10] = [
+        "image/",
+        "audio/",
+        "video/",
+        "font/woff",
+        "application/font-woff",
+        "application/zip",
+        "application/gzip",
+        "application/x-gzip",
+        "application/pdf",
+        "application/vnd.openxmlformats",
+    ];
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let packed = PACKED.iter().any(|start| kind.starts_with(start)) && !kind.starts_with("image/svg");
+    match coding {
+        Coding::Gzip => true,
+        Coding::Identity => length >= LEAST && !packed,
+        Coding::Brotli => false,
+    }
+}
+
 /// What a file is compared by.
 #[derive(Debug, Clone, Copy)]
 pub struct Validators<'v> {
@@ -250,6 +276,30 @@ mod tests {
             headers.append(*name, value.parse().unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn what_is_not_packed_by_its_nature_may_shrink() {
+        for (coding, kind, length, may) in [
+            (Coding::Gzip, "application/javascript", 1, true),
+            (Coding::Gzip, "image/png", 1, true), // the container thought so
+            (Coding::Identity, "image/svg+xml", 512, true),
+            (Coding::Identity, "Image/SVG+xml; charset=utf-8", 512, true),
+            (Coding::Identity, "application/octet-stream", 512, true),
+            (Coding::Identity, "", 512, true),
+            (Coding::Identity, "image/svg+xml", 511, false),
+            (Coding::Identity, "image/png", 9_000, false),
+            (Coding::Identity, "IMAGE/PNG", 9_000, false),
+            (Coding::Identity, "font/woff2", 9_000, false),
+            (Coding::Brotli, "text/css", 9_000, false),
+        ] {
+            let value = HeaderValue::from_static(kind);
+            assert_eq!(
+                may_shrink(coding, Some(&value).filter(|_| !kind.is_empty()), length),
+                may,
+                "{kind} {length}"
+            );
+        }
     }
 
     #[test]
