@@ -1,6 +1,7 @@
 //! The admin listener: metrics for Prometheus, whether the gateway lives and is ready, and a page for people. For the machine
 //! itself, not for the internet.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
 use crate::live::{Asks, Live};
@@ -37,7 +38,8 @@ use events::{Feed, Stream};
 use health::Health;
 use view::{FOR_PEOPLE, View};
 
-/// Scrapers and people: more than this at once is a mistake.
+/// Scrapers and people: more than this at once is a mistake, and whoever came first makes room for who comes now. Nobody who takes
+/// nothing, or says nothing, keeps an operator out.
 const CONNECTIONS: usize = 64;
 /// A scraper that says nothing for this long is gone.
 const HEAD: Duration = Duration::from_secs(60);
@@ -84,15 +86,20 @@ pub async fn serve(socket: std::net::TcpListener, admin: Admin) -> io::Result<()
 }
 
 async fn accept(socket: TcpListener, admin: &Admin, feed: &Arc<Feed>) {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = VecDeque::<AbortHandle>::new();
     loop {
-        let Ok(seat) = seats.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = socket.accept().await else {
             sleep(Duration::from_millis(50)).await; // out of descriptors
             continue;
         };
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
         let (admin, feed) = (admin.clone(), feed.clone());
-        tokio::spawn(async move {
+        let connection = tokio::spawn(async move {
             let (admin, feed) = (&admin, &feed);
             let service = service_fn(async |request: Request<Incoming>| {
                 Ok::<_, Infallible>(door::closed(admin.open(&request, feed).await))
@@ -102,8 +109,8 @@ async fn accept(socket: TcpListener, admin: &Admin, feed: &Arc<Feed>) {
                 .header_read_timeout(HEAD)
                 .serve_connection(TokioIo::new(stream), service);
             served.await.ok(); // whoever asked has left
-            drop(seat);
         });
+        open.push_back(connection.abort_handle());
     }
 }
 

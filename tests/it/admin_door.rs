@@ -1,6 +1,8 @@
 //! The admin listener is for programs and for people who opened it themselves: not for a name that anybody could have lead there,
 //! nor for pages of others in an operator's browser.
 
+use std::time::Duration;
+
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
@@ -8,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::rig::{Got, Rig, Setup};
 
@@ -125,4 +128,30 @@ async fn pages_of_others_get_nothing_and_links_lead_to_the_page() {
         403,
         "what changes something takes no page at all"
     );
+}
+
+/// Whoever holds connections without taking answers, or without asking, is the first to go: 64 of them once kept every operator,
+/// Prometheus and health check out for as long as they liked.
+#[tokio::test]
+async fn who_holds_connections_keeps_nobody_out() {
+    let rig = Rig::start().await;
+    // Far more than the buffers of both ends take, and not one byte of it is read.
+    let greedy = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(400);
+    let stalls = ["", "GET /li", "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n", &greedy];
+    for stall in stalls {
+        let mut held = Vec::new();
+        for _ in 0..64 {
+            let stream = TcpStream::connect(rig.admin).await.unwrap();
+            stream.try_write(stall.as_bytes()).ok(); // what fits
+            held.push(stream);
+        }
+        for path in ["/livez", "/metrics", "/"] {
+            let asked = ask(&rig, "GET", path, &[("host", "localhost")]);
+            // Half of what the gateway gives a connection that says nothing.
+            let got = timeout(Duration::from_secs(30), asked)
+                .await
+                .unwrap_or_else(|_| panic!("{path} {stall:.40}"));
+            assert_eq!(got.status, 200, "{path}");
+        }
+    }
 }
