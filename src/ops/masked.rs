@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use crate::rules::shape::token_at;
+
 /// The text, with `[token]` for each token.
 #[derive(Debug, Clone, Copy)]
 pub struct Masked<'a>(pub &'a str);
@@ -9,14 +11,14 @@ pub struct Masked<'a>(pub &'a str);
 impl Masked<'_> {
     /// Whether there is anything to mask.
     pub fn hides(self) -> bool {
-        mark(self.0).is_some()
+        token_at(self.0).is_some()
     }
 }
 
 impl Display for Masked<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
-        while let Some(at) = mark(rest) {
+        while let Some(at) = token_at(rest) {
             f.write_str(&rest[..at])?;
             f.write_str("[token]")?;
             let token = &rest[at..];
@@ -25,49 +27,6 @@ impl Display for Masked<'_> {
             rest = &token[token.find(is_over).unwrap_or(token.len())..];
         }
         f.write_str(rest)
-    }
-}
-
-/// Where the first token begins.
-fn mark(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    // Most texts have nothing that could begin one, which is found out for many bytes at a time.
-    let next = bytes.iter().skip(1);
-    let could =
-        |(byte, next): (&u8, &u8)| (*byte == b'%') | ((*byte == b'e') & ((*next == b'y') | (*next == b'w')));
-    if !bytes.iter().zip(next).fold(false, |any, pair| any | could(pair)) {
-        return None;
-    }
-    text.match_indices(['e', '%']).map(|(at, _)| at).find(|at| begins(bytes.get(*at..).unwrap_or_default()))
-}
-
-/// Every JWT begins with a JSON object, `{"` or `{` and white space, which is `eyJ`, `eyA`, `ewk`, `ewo` or `ew0` in base64url. After
-/// white space comes more of it or the quote, so that names with `view0` stay readable.
-fn begins(rest: &[u8]) -> bool {
-    let mut letters = Letters(rest);
-    let mut next = || letters.next().unwrap_or_default();
-    match [next(), next(), next(), next()] {
-        [b'e', b'y', b'J', _] => true,
-        [b'e', b'y', b'A', after] | [b'e', b'w', b'k' | b'o' | b'0', after] => b"gJKNi".contains(&after),
-        _ => false,
-    }
-}
-
-/// Letters of an address, each of which may be written as `%xx`.
-struct Letters<'a>(&'a [u8]);
-
-impl Iterator for Letters<'_> {
-    type Item = u8;
-
-    fn next(&mut self) -> Option<u8> {
-        let digit = |byte: &u8| char::from(*byte).to_digit(16);
-        let (letter, rest) = match self.0 {
-            [b'%', high, low, rest @ ..] => (u8::try_from(digit(high)? * 16 + digit(low)?).ok()?, rest),
-            [letter, rest @ ..] => (*letter, rest),
-            [] => return None,
-        };
-        self.0 = rest;
-        Some(letter)
     }
 }
 

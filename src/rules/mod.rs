@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod retry;
 pub mod route;
 pub mod save;
+pub mod shape;
 pub mod socket;
 pub mod strict;
 pub mod table;

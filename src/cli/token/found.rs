@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{Known, shown};
 use crate::rules::carrier::{Carried, find_header};
 use crate::rules::looked::Looked;
+use crate::rules::shape::token_at;
 use crate::rules::table::Carrier;
 use crate::rules::token::TokenFault;
 
@@ -65,7 +66,7 @@ pub fn find(text: &str, known: &Known) -> Result<Found, Lost> {
         return Ok(Found { token: text[prefix.len()..].to_owned(), from, note: None });
     }
     match text.rsplit_once(char::is_whitespace) {
-        Some((before, token)) if token.starts_with("eyJ") && !before.contains("eyJ") => Ok(Found {
+        Some((before, token)) if token_at(token) == Some(0) && token_at(before).is_none() => Ok(Found {
             token: token.to_owned(),
             from: "a header's value".to_owned(),
             note: Some(format!(
