@@ -191,7 +191,7 @@ impl Log {
         }
         self.append(level, |line, now| {
             if self.text() {
-                write!(line, "{now} {:5} {message}", level.name().to_uppercase())?;
+                write!(line, "{now} {:5} {event}: {message}", level.name().to_uppercase())?;
                 for (name, value) in facts {
                     write!(line, " {name}={:?}", Text(value).shown())?;
                 }
@@ -398,7 +398,7 @@ mod tests {
             log.event(Level::Info, "quiet", "not this", &[]);
             log.event(Level::Error, "loud", "this one", &[("server", "127.0.0.1:80")]);
         });
-        assert!(log.ends_with("ERROR this one server=\"127.0.0.1:80\"\n"), "{log}");
+        assert!(log.ends_with("ERROR loud: this one server=\"127.0.0.1:80\"\n"), "{log}");
         assert_eq!(log.lines().count(), 1);
     }
 
