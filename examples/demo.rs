@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rapidpm_gateway::app::{Bound, Gateway};
 use rapidpm_gateway::config::{self, Env};
+use rapidpm_gateway::reload;
 use rapidpm_gateway::tls::Tickets;
 use standin::{DocumentServer, Integrator, Network, document_server, integrator};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,11 +43,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = folder.path().join("gateway.toml");
     fs::write(&file, gateway_toml([https, admin], server.address(), rapidpm.address()))?;
     let env: Env = [(OsString::from("ONLY_OFFICE_SECRET"), OsString::from(SECRET))].into_iter().collect();
-    let loaded = config::load(&file, &env, &Tickets::new()?)?;
+    let tickets = Tickets::new()?;
+    let loaded = config::load(&file, &env, &tickets)?;
     let bound = Bound::new(&loaded.fixed)?;
     let port = bound.https[0].port();
     let log = folder.path().join("gateway.log");
-    let gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, File::create(&log)?)?;
+    let followed = reload::File::new(file, env, tickets, &loaded);
+    let mut gateway = Gateway::start(loaded.snapshot, &loaded.fixed, bound, File::create(&log)?)?;
+    gateway.follow(followed);
     rapidpm.set_gateway(&format!("https://localhost:{port}"));
     rapidpm.set_public_url(&format!("http://localhost:{}", rapidpm.address().port()));
 
@@ -127,7 +131,7 @@ fn say_what_to_try(https: u16, application: u16, admin: u16, folder: &Path) -> s
         "
   RapidPM (a stand-in)   http://localhost:{application}/
   the gateway            https://localhost:{https}/
-  its metrics            http://localhost:{admin}/metrics
+  its status page        http://localhost:{admin}/
   configuration and log  {folder}
 
   What to try
