@@ -21,6 +21,14 @@ fn row(html: &mut Html, name: &str, (class, word): (&'static str, &str), more: &
     html.text(class).raw("\">").text(word).raw("</span></div>").html(more).raw("</li>");
 }
 
+/// That there are more than are shown.
+fn more(html: &mut Html, all: usize) {
+    let hidden = all.saturating_sub(MOST);
+    if hidden > 0 {
+        html.within("<li class=\"soft\">and ", hidden, " more</li>");
+    }
+}
+
 fn paragraph(text: &str) -> Html {
     let mut html = Html::default();
     html.within("<p class=\"soft\">", text, "</p>");
@@ -45,6 +53,7 @@ pub fn servers(view: &View) -> Html {
             format!("for {} (since {}){what}", coarse(ago(server.since, view.at)), date(server.since));
         row(&mut html, &server.name, (tone(standing), word), &paragraph(&since));
     }
+    more(&mut html, view.servers.len());
     let stores = view.health.components.iter().filter(|part| part.name != "onlyoffice");
     for part in stores.filter(|part| part.standing != Standing::Disabled) {
         let name = if part.name == "sftp" { "archive (SFTP)" } else { part.name };
@@ -81,10 +90,12 @@ pub fn integrators(view: &View) -> Html {
             };
             format!("last callback {} ago: {said}", coarse(ago(last.at, view.at)))
         });
-        let mut more = paragraph(origin);
-        more.html(&paragraph(told.as_deref().unwrap_or("no callback since the start")));
-        row(&mut html, name, (class, word), &more);
+        let last = paragraph(told.as_deref().unwrap_or("no callback since the start"));
+        let mut told = paragraph(origin);
+        told.html(&last);
+        row(&mut html, name, (class, word), &told);
     }
+    more(&mut html, view.integrators.len());
     html.raw("</ul>");
     html
 }
@@ -104,6 +115,7 @@ pub fn refusals(view: &View) -> Html {
         );
         html.raw("<rect height=\"4\" width=\"").text((count * 100 / top).max(1)).raw("\"/></svg></li>");
     }
+    more(&mut html, view.refusals.len());
     html.raw(
         "</ul><p class=\"more\">The README has the cause and the cure of each; the log has the request.</p>",
     );
@@ -134,10 +146,7 @@ pub fn certificates(view: &View) -> Html {
         let told = format!("until {}.{more}", date(*until));
         row(&mut html, &short(&names.join(", "), LONG), (class, &word), &paragraph(&told));
     }
-    let hidden = view.certificates.len().saturating_sub(MOST);
-    if hidden > 0 {
-        html.within("<li class=\"soft\">and ", hidden, " more</li>");
-    }
+    more(&mut html, view.certificates.len());
     html.raw("</ul>");
     html
 }

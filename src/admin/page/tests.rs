@@ -165,3 +165,21 @@ fn the_policy_lets_in_what_the_page_brings_and_nothing_else() {
     let page = whole(&view("x"));
     assert!(!page.contains("style=\""), "a style that the policy would refuse");
 }
+
+/// Whoever looks for the 21st must not take it for gone.
+#[test]
+fn what_is_cut_off_is_counted() {
+    let mut view = view("name");
+    let (server, integrator) = (view.servers[0].clone(), view.integrators[0].clone());
+    (view.servers, view.integrators) = (vec![server; 20], vec![integrator; 23]);
+    let certificate = view.certificates[0].clone();
+    view.certificates = vec![certificate; 21];
+    view.refusals = vec![("unknown_path", 1); 22];
+    let told = [ground::servers, ground::integrators, ground::refusals, ground::certificates]
+        .map(|part| part(&view).into_string());
+    let more = |hidden| format!("<li class=\"soft\">and {hidden} more</li>");
+    assert!(!told[0].contains("<li class=\"soft\">"), "{}", told[0]);
+    for (part, hidden) in told[1..].iter().zip([3, 2, 1]) {
+        assert!(part.contains(&more(hidden)), "{part}");
+    }
+}
