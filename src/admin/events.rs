@@ -1,40 +1,52 @@
 //! `GET /events`: the status page's parts as they change, for its script (server-sent events). One view is made for all who look.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::{Either, Full};
+use hyper::Response;
 use hyper::body::{Body, Bytes, Frame};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use serde_json::{Map, Value};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
+use super::Admin;
 use super::page::{self, Parts};
 use super::view::{FOR_PEOPLE, View};
-use super::{Admin, text};
 
 /// What happens is on the screen within a second.
 const TICK: Duration = Duration::from_millis(500);
-/// People who look at once; the rest of the listener is for monitors.
+/// People who look at once; the rest of the listener is for monitors. Who comes when all seats are taken gets the one that was taken
+/// first: buffers on the way hold hours of events for a browser that sleeps, and one that is awake asks again.
 const STREAMS: usize = 16;
-/// A browser that takes nothing for this long is gone: the clock alone changes every second.
+/// A browser that takes nothing for this long, with every buffer on the way full, is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The page as it was last made, and who may follow it.
+#[derive(Default)]
 pub(super) struct Feed {
     latest: watch::Sender<Arc<Parts>>,
-    seats: Arc<Semaphore>,
+    seats: Mutex<VecDeque<AbortHandle>>,
 }
 
-impl Default for Feed {
-    fn default() -> Self {
-        Self { latest: watch::Sender::default(), seats: Arc::new(Semaphore::new(STREAMS)) }
+impl Feed {
+    /// Takes a seat for who looks.
+    fn seat(&self, carried: AbortHandle) {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.retain(|seat| !seat.is_finished());
+        if seats.len() >= STREAMS
+            && let Some(first) = seats.pop_front()
+        {
+            first.abort();
+        }
+        seats.push_back(carried);
     }
 }
 
@@ -48,15 +60,10 @@ pub(super) async fn publish(admin: &Admin, feed: &Feed) {
     }
 }
 
-/// The answer: a stream, or 503 when too many look.
+/// The answer: a stream.
 pub(super) fn answer(admin: &Admin, feed: &Feed) -> Response<Either<Full<Bytes>, Stream>> {
-    let Ok(seat) = feed.seats.clone().try_acquire_owned() else {
-        let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "others look already\n".into());
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-        return response.map(Either::Left);
-    };
     let (out, received) = mpsc::channel(1);
-    tokio::spawn(carry(admin.clone(), feed.latest.subscribe(), out, seat));
+    feed.seat(tokio::spawn(carry(admin.clone(), feed.latest.subscribe(), out)).abort_handle());
     let mut response = Response::new(Either::Right(Stream(received)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -64,12 +71,7 @@ pub(super) fn answer(admin: &Admin, feed: &Feed) -> Response<Either<Full<Bytes>,
 }
 
 /// Sends what has changed until the browser leaves, or the gateway does.
-async fn carry(
-    admin: Admin,
-    mut latest: watch::Receiver<Arc<Parts>>,
-    out: mpsc::Sender<Bytes>,
-    _seat: OwnedSemaphorePermit,
-) {
+async fn carry(admin: Admin, mut latest: watch::Receiver<Arc<Parts>>, out: mpsc::Sender<Bytes>) {
     let mut sent = Arc::<Parts>::default();
     let mut event = format!("retry: 2000\nevent: build\ndata: {}\n\n", page::build());
     loop {

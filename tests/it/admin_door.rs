@@ -145,7 +145,7 @@ async fn who_holds_connections_keeps_nobody_out() {
             stream.try_write(stall.as_bytes()).ok(); // what fits
             held.push(stream);
         }
-        for path in ["/livez", "/metrics", "/"] {
+        for path in ["/livez", "/metrics", "/", "/events"] {
             let asked = ask(&rig, "GET", path, &[("host", "localhost")]);
             // Half of what the gateway gives a connection that says nothing.
             let got = timeout(Duration::from_secs(30), asked)
