@@ -37,6 +37,7 @@ pub fn compress(cache: &Weak<Cache>, work: &Work, busy: impl Fn() -> bool) {
             Err(RecvTimeoutError::Timeout) if cache.strong_count() > 0 => continue,
             Err(_) => return,
         };
+        let Some(file) = file.upgrade() else { continue };
         let made = brotli(&file, || {
             for _ in 0..MOST_PAUSES {
                 if !busy() {
@@ -60,7 +61,7 @@ pub fn compress(cache: &Weak<Cache>, work: &Work, busy: impl Fn() -> bool) {
 
 /// Weighs a file again, if it is still there.
 fn again(cache: &Cache, file: &Arc<File>) {
-    if cache.files.get(&file.id).is_some() {
+    if cache.file(&file.id).is_some() {
         cache.put(file);
     }
 }

@@ -6,10 +6,11 @@
 
 mod brotli;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -53,13 +54,17 @@ pub struct Cache {
     settings: Settings,
     limit: usize,
     addresses: TinyUfo<Box<str>, Arc<Place>>,
-    files: TinyUfo<Id, Arc<File>>,
+    files: TinyUfo<Id, Weak<File>>,
+    /// The files that are in `files`. That table frees what it has pushed out some dozens of files later, and a dozen of the largest
+    /// are 50 MB; these are gone at once.
+    held: Mutex<HashMap<Id, Arc<File>>>,
     /// Addresses that are being fetched: a second copy would be thrown away.
     fetched: Mutex<Vec<Box<str>>>,
     /// Bytes of what is being fetched: pieces of answers that are held until they are whole.
     drafted: AtomicUsize,
-    waiting: SyncSender<Arc<File>>,
-    worker: Mutex<Option<Receiver<Arc<File>>>>,
+    /// Files that wait for their brotli. Who is pushed out meanwhile is not held by it.
+    waiting: SyncSender<Weak<File>>,
+    worker: Mutex<Option<Receiver<Weak<File>>>>,
     metrics: Arc<Metrics>,
 }
 
@@ -137,6 +142,7 @@ impl Cache {
             limit,
             addresses: TinyUfo::new_compact(MOST_ADDRESSES, MOST_ADDRESSES),
             files: TinyUfo::new_compact(limit.div_ceil(UNIT), MOST_ADDRESSES),
+            held: Mutex::default(),
             fetched: Mutex::default(),
             drafted: AtomicUsize::new(0),
             waiting,
@@ -153,7 +159,7 @@ impl Cache {
     /// The file at an address in the smallest coding that the client takes; `None` if there is none.
     pub fn find(&self, address: &str, codings: Codings) -> Option<Kept> {
         let place = self.addresses.get(&Box::from(address)).filter(|place| *place.address == *address)?;
-        let file = self.files.get(&place.id)?;
+        let file = self.file(&place.id)?;
         let brotli = file.brotli.get().filter(|_| codings.take(Coding::Brotli));
         let (bytes, coding) = match brotli {
             Some(brotli) => (brotli.clone(), Coding::Brotli),
@@ -189,18 +195,29 @@ impl Cache {
     }
 
     fn keep(&self, place: Place, coding: Coding, pieces: &[Bytes]) {
-        if self.files.get(&place.id).is_none() {
+        if self.file(&place.id).is_none() {
             let file = File::new(place.id, pieces.concat().into(), coding, self.metrics.clone());
             self.put(&file);
             if may_shrink(coding, place.fields.get(CONTENT_TYPE), file.bytes.len()) {
-                self.waiting.try_send(file).ok(); // full: it stays what it is until it is fetched again
+                self.waiting.try_send(Arc::downgrade(&file)).ok(); // full: it stays what it is while it is here
             }
         }
         drop(self.addresses.put(place.address.clone(), Arc::new(place), 1));
     }
 
+    fn file(&self, id: &Id) -> Option<Arc<File>> {
+        self.files.get(id)?.upgrade()
+    }
+
     fn put(&self, file: &Arc<File>) {
-        drop(self.files.put(file.id, file.clone(), file.weight()));
+        // Both under one lock: what is in one is in the other. Only who has fetched a file comes here.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(file.id, file.clone());
+        for out in self.files.put(file.id, Arc::downgrade(file), file.weight()) {
+            if let Some(out) = out.data.upgrade() {
+                held.remove(&out.id);
+            }
+        }
     }
 
     /// The other end of the queue for brotli, for the one who takes it first.
@@ -212,7 +229,7 @@ impl Cache {
 
 /// Files that want to become brotli.
 pub struct Work {
-    worker: Receiver<Arc<File>>,
+    worker: Receiver<Weak<File>>,
 }
 
 /// The Document Server's fields, without those that belong to one answer or that the gateway writes itself.

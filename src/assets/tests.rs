@@ -101,6 +101,19 @@ fn what_is_too_large_is_not_kept_and_the_whole_stays_within_its_limit() {
     assert!((8 * MEGABYTE..=16 * MEGABYTE).contains(&held), "{held}");
 }
 
+/// The queue for brotli held up to 256 files that had been pushed out, and the table of files what it had not freed yet: 100 MB
+/// were held where 16 might be.
+#[test]
+fn what_is_pushed_out_is_gone() {
+    let cache = cache(16 * MEGABYTE);
+    for n in 0..100_u32 {
+        let file = [&n.to_be_bytes()[..], &vec![3; MEGABYTE]].concat();
+        assert!(keep(&cache, &format!("/9-a/{n}.js"), Coding::Identity, &file));
+    }
+    let held = number(&cache, "gateway_asset_bytes");
+    assert!((8.0..=16.0).contains(&(held / MEGABYTE as f64)), "{held}");
+}
+
 #[test]
 fn addresses_that_nobody_asks_for_leave() {
     let cache = cache(64 * MEGABYTE);
@@ -135,7 +148,7 @@ fn what_can_be_made_smaller_becomes_brotli() {
     );
     let weak = Arc::downgrade(&cache);
     let worker = thread::spawn(move || compress(&weak, &work, || false));
-    let file = |at: &str| cache.files.get(&cache.addresses.get(&Box::from(at)).unwrap().id).unwrap();
+    let file = |at: &str| cache.file(&cache.addresses.get(&Box::from(at)).unwrap().id).unwrap();
     file("/9-a/icons.svg").brotli.wait(); // the last: everything before it has been tried
     let icons = |accept| cache.find("/9-a/icons.svg", codings(accept)).unwrap();
     assert_eq!((icons("gzip, br").coding, icons("gzip").coding), (Coding::Brotli, Coding::Identity));
