@@ -10,8 +10,14 @@ use super::maker::BUCKETS;
 pub struct Latency {
     /// Samples up to each bound, and beyond all of them; not cumulative.
     counts: [AtomicU64; BUCKETS.len() + 1],
-    /// In nanoseconds: enough for 584 years of waiting.
+    /// In microseconds.
     sum: AtomicU64,
+}
+
+/// A duration for adding up, to the nearest: 64 bits of them are 584,000 years. Of nanoseconds they are 584, which 5,000 editors
+/// that wait all the time have waited together after six weeks.
+pub(super) fn microseconds(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from((time.subsec_nanos() + 500) / 1_000))
 }
 
 impl Latency {
@@ -22,13 +28,13 @@ impl Latency {
         if let Some(count) = self.counts.get(at) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        self.sum.fetch_add(u64::try_from(time.as_nanos()).unwrap_or(0), Ordering::Relaxed);
+        self.sum.fetch_add(microseconds(time), Ordering::Relaxed);
     }
 
-    /// How many samples lie between each bound and the one before, and their sum in seconds.
+    /// How many samples lie between each bound and the one before, and their sum.
     pub(super) fn counted(&self) -> ([u64; BUCKETS.len() + 1], Duration) {
         let counts = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
-        (counts, Duration::from_nanos(self.sum.load(Ordering::Relaxed)))
+        (counts, Duration::from_micros(self.sum.load(Ordering::Relaxed)))
     }
 }
 
@@ -36,6 +42,26 @@ impl Latency {
 mod tests {
     use super::*;
     use crate::ops::page::Page;
+
+    #[test]
+    fn durations_are_added_up_to_the_nearest_microsecond() {
+        for (nanoseconds, expected) in [
+            (0, 0),
+            (499, 0),
+            (500, 1),
+            (999_999_499, 999_999),
+            (999_999_500, 1_000_000),
+            (1 << 40, 1_099_511_628),
+        ] {
+            assert_eq!(microseconds(Duration::from_nanos(nanoseconds)), expected, "{nanoseconds} ns");
+        }
+        assert_eq!(microseconds(Duration::MAX), u64::MAX);
+        let latency = Latency::default();
+        for _ in 0..10 {
+            latency.record(Duration::from_secs(100 * 365 * 24 * 60 * 60));
+        }
+        assert_eq!(latency.counted().1.as_secs(), 1_000 * 365 * 24 * 60 * 60);
+    }
 
     #[test]
     fn samples_fall_up_to_their_bound() {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::latency::microseconds;
 use super::page::{Kind, Page};
 use crate::rules::route::Route;
 
@@ -102,8 +103,7 @@ impl Durations {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.iter().take_while(|bound| seconds > **bound).count();
         add(&self.buckets[bucket], 1);
-        let microseconds = took.saturating_add(Duration::from_nanos(500)).as_micros(); // to the nearest: requests take few
-        add(&self.microseconds, u64::try_from(microseconds).unwrap_or(u64::MAX));
+        add(&self.microseconds, microseconds(took));
     }
 }
 
