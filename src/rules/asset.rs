@@ -84,10 +84,11 @@ impl Codings {
         }
         let (mut named, mut rest) = ([None; 3], None);
         for option in fields.filter_map(|field| field.to_str().ok()).flat_map(|field| field.split(',')) {
-            let (name, weight) = option.split_once(';').unwrap_or((option, ""));
-            let weight = weight.trim().strip_prefix("q=").unwrap_or("1").trim();
-            let wanted = weight.parse::<f32>().is_ok_and(|weight| weight > 0.0);
-            match name.trim().to_ascii_lowercase().as_str() {
+            let mut words = option.split(';').map(str::trim);
+            let name = words.next().unwrap_or_default();
+            let weight = words.find_map(|word| word.strip_prefix("q=").or_else(|| word.strip_prefix("Q=")));
+            let wanted = weight.unwrap_or("1").trim().parse::<f32>().is_ok_and(|weight| weight > 0.0);
+            match name.to_ascii_lowercase().as_str() {
                 "br" => named[0] = Some(wanted),
                 "gzip" | "x-gzip" => named[1] = Some(wanted),
                 "identity" => named[2] = Some(wanted),
@@ -358,6 +359,8 @@ mod tests {
             ("gzip", or(gzip, identity)),
             ("GZIP;q=0.5", or(gzip, identity)),
             ("br;q=0, gzip", or(gzip, identity)),
+            ("br;Q=0, gzip", or(gzip, identity)),
+            ("br;level=5;q=0, gzip;x", or(gzip, identity)),
             ("br ; q=1.0 , identity;q=0", br),
             ("*", all),
             ("*;q=0", none),
