@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 
@@ -81,6 +81,11 @@ fn answer(parts: &Parts, kept: Kept, exchange: &Rc<Exchange>) -> Response<Reply>
         Part::Known => (StatusCode::NOT_MODIFIED, kept.bytes.slice(..0)),
         Part::Other => (StatusCode::PRECONDITION_FAILED, kept.bytes.slice(..0)),
     };
+    if !status.is_success() {
+        // There is no body, and who gets a 304 may have another coding than this one.
+        fields.remove(CONTENT_ENCODING);
+        fields.remove(CONTENT_TYPE);
+    }
     let mut response = Response::new(Reply::whole(bytes, exchange));
     *response.status_mut() = status;
     *response.headers_mut() = fields;
