@@ -1,6 +1,6 @@
 //! The editor's unchanging files, kept in memory: what one browser has fetched, the next gets without the Document Server.
 //!
-//! Two tables. `addresses` says which file stands at an address; `files` holds the files themselves under the hash of their
+//! Two tables. `addresses` says which file stands at an address; `files` has the files themselves under the hash of their
 //! content, so that a restarted container, which serves the same files at new addresses, finds them already there, their brotli
 //! included. Addresses that nobody asks for any more are pushed out by those that somebody does.
 

@@ -1,8 +1,8 @@
 //! Numbers: every series is made once, at the start, with 0; rooms hold handles, and no label comes from a request.
 //!
-//! What happened is counted by handles. What *is* (connections to a server, saves that wait, certificates) is read from its
-//! owner when somebody asks: [`super::page`], `admin/scrape`. Nothing is installed globally: two gateways in one test do not
-//! count together.
+//! What happened is counted by handles, but for requests, which each core counts for itself (`requests.rs`). What *is*
+//! (connections to a server, saves that wait, certificates) is read from its owner when somebody asks: [`super::page`],
+//! `admin/scrape`. Nothing is installed globally: two gateways in one test do not count together.
 
 use std::fmt;
 

@@ -1,7 +1,9 @@
-//! The part of the metrics page that is read when somebody asks: what the gateway *is*, as against what happened in it.
+//! The part of the metrics page that is read when somebody asks: what the gateway *is*, as against most of what happened in it.
 //!
-//! Such numbers have one owner, who knows them anyway; a handle beside it would be a second truth. And a label that comes from
-//! the configuration (a server, a certificate) is gone with its entry, which a handle would outlive.
+//! Of what happened, requests are here, which cores count apart and somebody has to add up, and what has an owner that may go: how
+//! long a Document Server took. Numbers of what is have one owner, who knows them anyway; a handle beside it would be a
+//! second truth. And a label that comes from the configuration (a server, a certificate) is gone with its entry, which a handle would
+//! outlive.
 
 use std::fmt::Write as _;
 use std::time::Duration;
