@@ -206,7 +206,7 @@ impl Gateway {
         let acceptor = (admin.live.clone(), admin.ops.clone(), staged, roll.place("accept".into()));
         gateway.threads.push(spawn_acceptor(bound.listeners, seats, acceptor)?);
         gateway.roll = Some(roll);
-        compress_assets(&admin.live, &gateway.load);
+        compress_assets(&admin.live, &admin.ops.metrics);
         gateway.control = Some(serve_control(control, bound.admin, admin));
         Ok(gateway)
     }
@@ -217,12 +217,12 @@ impl Gateway {
         let (Some(control), Some(asked)) = (&self.control, self.asked.take()) else { return };
         let (live, ops, runtime) = (self.live.clone(), self.ops.clone(), control.handle().clone());
         let swap = {
-            let (live, ops, load) = (live.clone(), ops.clone(), self.load.clone());
+            let (live, ops) = (live.clone(), ops.clone());
             move |snapshot: Snapshot| {
                 ops.log.apply(snapshot.log);
                 live.swap(snapshot);
                 watch_servers(&runtime, &live, &ops);
-                compress_assets(&live, &load);
+                compress_assets(&live, &ops.metrics);
             }
         };
         control.spawn(reload::follow(file, live, ops, asked, swap));
@@ -380,14 +380,14 @@ fn serve_control(runtime: Runtime, socket: TcpListener, admin: Admin) -> Runtime
 }
 
 /// A thread for the brotli of kept files, if there are such and they have none yet. It ends with them.
-fn compress_assets(live: &Live, load: &[Arc<Load>]) {
+fn compress_assets(live: &Live, metrics: &Arc<Metrics>) {
     let running = live.load();
     let Some((cache, work)) = running.assets.as_ref().and_then(|cache| Some((cache, cache.claim_worker()?)))
     else {
         return;
     };
-    let (cache, load) = (Arc::downgrade(cache), load.to_vec());
-    let busy = move || load.iter().any(|core| core.requests() > 0);
+    let (cache, metrics) = (Arc::downgrade(cache), metrics.clone());
+    let busy = move || metrics.requests.in_flight() > 0;
     // Without it files stay gzip.
     thread::Builder::new().name("assets".into()).spawn(move || assets::compress(&cache, &work, busy)).ok();
 }

@@ -236,6 +236,18 @@ async fn brotli_is_made_beside_and_a_restarted_container_finds_its_files_there()
     assert_eq!(number(&rig, "gateway_asset_brotli_total").await, 1.0);
 }
 
+/// A browser keeps its connection for a minute after the last file has come: each 64 KB waited for a tenth of a second because of it,
+/// these 90 s in all, though nobody asked for anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_asks_for_nothing_does_not_hold_brotli_up() {
+    let (rig, container) = rig("").await;
+    container.put(APP, SCRIPT, &script(&vec![b' '; 900 << 16]));
+    let _idle = rig.h2().await;
+    gzip(&rig, APP).await;
+    crate::wire::soon("brotli", async { while number(&rig, "gateway_asset_brotli_total").await < 1.0 {} })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_else_is_kept() {
     let (rig, container) = rig("").await;
