@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -21,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::live::{Asks, Live};
 use crate::ops::Ops;
+use crate::ops::log::Level;
 use crate::relay::Relay;
 use crate::rules::monitor::{Audience, Check, Told};
 use crate::{sockets, state};
@@ -121,6 +122,12 @@ impl Admin {
         feed: &Arc<Feed>,
     ) -> Response<Either<Full<Bytes>, Stream>> {
         if let Some(refusal) = door::turned_away(request, &self.live.load().settings.site.admin_names) {
+            let status = refusal.status();
+            let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+            let facts = [("status", status.as_str()), ("host", host), ("path", request.uri().path())];
+            let message = "a request to the admin listener was turned away: 421 for a name that [server] admin_names does not list, \
+                 403 for a page of others, 400 for what is no host";
+            self.ops.log.event(Level::Warn, "admin_refused", message, &facts);
             return refusal.map(Either::Left);
         }
         if request.uri().path() == "/events" && *request.method() == Method::GET {

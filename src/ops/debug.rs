@@ -27,9 +27,8 @@ impl Log {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
 
+    use super::super::log::tests::written;
     use super::super::log::{Format, Settings};
     use super::*;
 
@@ -43,27 +42,13 @@ mod tests {
         }
     }
 
-    #[derive(Clone, Default)]
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[test]
     fn nothing_is_formatted_that_nobody_reads() {
         for (level, times) in [(Level::Info, 0), (Level::Debug, 1)] {
-            let (sink, fact) = (Sink::default(), Counted(Cell::new(0)));
-            let (log, writer) = Log::start(Settings { format: Format::Json, level }, sink.clone()).unwrap();
-            log.debug("tls", "a handshake failed", &[("error", &fact)]);
-            writer.finish();
-            let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+            let fact = Counted(Cell::new(0));
+            let text = written(Settings { format: Format::Json, level }, |log| {
+                log.debug("tls", "a handshake failed", &[("error", &fact)]);
+            });
             assert_eq!((fact.0.get(), text.lines().count()), (times, times as usize));
             assert!(!text.contains("eyJ"), "{text}");
             assert!(

@@ -12,19 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::rig::{Got, Rig, Setup};
-
-const PATHS: [&str; 9] = [
-    "/",
-    "/events",
-    "/metrics",
-    "/api/metrics",
-    "/api/v1/onlyoffice/health",
-    "/api/v1/sessions",
-    "/api/v1/saves",
-    "/api/v1/would-refuse",
-    "/livez",
-];
+use crate::rig::{ADMIN_PAGES, Got, Rig, Setup};
 
 async fn ask(rig: &Rig, method: &str, path: &str, fields: &[(&str, &str)]) -> Got {
     let stream = TcpStream::connect(rig.admin).await.unwrap();
@@ -48,7 +36,7 @@ async fn ask(rig: &Rig, method: &str, path: &str, fields: &[(&str, &str)]) -> Go
 async fn a_name_that_could_be_anybodys_is_refused_until_it_is_listed() {
     let rig =
         Rig::with(Setup { lines: vec![("server", "admin_names = []".into())], ..Setup::default() }).await;
-    for path in PATHS.into_iter().chain(["/reload", "/nosuch"]) {
+    for path in ADMIN_PAGES.into_iter().chain(["/events", "/reload", "/nosuch"]) {
         for method in ["GET", "POST"] {
             let got = ask(&rig, method, path, &[("host", "Gateway.Example.internal:8080")]).await;
             assert_eq!(got.status, 421, "{method} {path}");
@@ -56,6 +44,8 @@ async fn a_name_that_could_be_anybodys_is_refused_until_it_is_listed() {
             assert!(got.text().contains(cure), "the cure is to be copied: {}", got.text());
         }
     }
+    let line = rig.log.wait_for(|line| line["event"] == "admin_refused").await;
+    assert_eq!((&line["status"], &line["host"]), (&"421".into(), &"Gateway.Example.internal:8080".into()));
     for host in ["127.0.0.1:8080", "[::1]", "localhost", "gateway:8080", "192.0.2.7"] {
         assert_eq!(ask(&rig, "GET", "/metrics", &[("host", host)]).await.status, 200, "{host}");
     }
@@ -65,7 +55,7 @@ async fn a_name_that_could_be_anybodys_is_refused_until_it_is_listed() {
         outcome["changes"],
         serde_json::json!(["`server.admin_names` has now gateway.example.internal"])
     );
-    for path in PATHS {
+    for path in ADMIN_PAGES.into_iter().chain(["/events"]) {
         let got = ask(&rig, "GET", path, &[("host", "gateway.example.internal:8080")]).await;
         assert_eq!(got.status, 200, "{path}");
     }
@@ -105,7 +95,7 @@ async fn pages_of_others_get_nothing_and_links_lead_to_the_page() {
             ("sec-fetch-dest", "iframe"),
         ],
     ];
-    for path in PATHS {
+    for path in ADMIN_PAGES.into_iter().chain(["/events"]) {
         for fields in from_elsewhere {
             assert_eq!(ask(&rig, "GET", path, fields).await.status, 403, "{path} {fields:?}");
         }

@@ -27,6 +27,19 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+/// What the admin listener shows, but for `/events`, which never ends.
+pub const ADMIN_PAGES: [&str; 9] = [
+    "/",
+    "/metrics",
+    "/api/metrics",
+    "/api/v1/onlyoffice/health",
+    "/api/v1/sessions",
+    "/api/v1/saves",
+    "/api/v1/would-refuse",
+    "/livez",
+    "/readyz",
+];
+
 /// The secret of every rig.
 pub const SECRET: &str = "7f3c91d0a2b84e65b1c7d92e40fa8136c05d";
 

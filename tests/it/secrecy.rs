@@ -258,19 +258,8 @@ async fn differing(gateway: &Process, target: &str, token: &str) -> String {
 
 /// Everything that the admin listener shows.
 async fn shown(gateway: &Process) -> Vec<(String, String)> {
-    const PAGES: [&str; 9] = [
-        "/",
-        "/metrics",
-        "/api/metrics",
-        "/api/v1/onlyoffice/health",
-        "/api/v1/sessions",
-        "/api/v1/saves",
-        "/api/v1/would-refuse",
-        "/livez",
-        "/readyz",
-    ];
     let mut shown = vec![("/events".to_owned(), events(gateway.admin).await)];
-    for page in PAGES {
+    for page in rig::ADMIN_PAGES {
         shown.push((page.to_owned(), wire::admin(gateway.admin, page).await));
     }
     shown

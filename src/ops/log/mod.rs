@@ -267,16 +267,19 @@ impl Queue {
             }
             let dropped = self.dropped.load(Ordering::Relaxed);
             if dropped > told {
-                let now = humantime::format_rfc3339_millis(SystemTime::now());
                 let lost = dropped - told;
                 if self.journal.load(Ordering::Relaxed) {
                     batch.extend_from_slice(Level::Warn.priority());
                 }
-                writeln!(
-                    batch,
-                    "{{\"ts\":\"{now}\",\"level\":\"warn\",\"event\":\"log_dropped\",\"message\":\"log lines were lost because the reader of the log was too slow\",\"lines\":{lost}}}"
-                )
-                .ok();
+                let now = humantime::format_rfc3339_millis(SystemTime::now());
+                let what = "log lines were lost because the reader of the log was too slow";
+                let line = match self.format.load(Ordering::Relaxed) == Format::Text as u8 {
+                    true => format!("{now} WARN  log_dropped: {what} lines={lost}\n"),
+                    false => format!(
+                        "{{\"ts\":\"{now}\",\"level\":\"warn\",\"event\":\"log_dropped\",\"message\":\"{what}\",\"lines\":{lost}}}\n"
+                    ),
+                };
+                batch.extend_from_slice(line.as_bytes());
                 told = dropped;
             }
             // A reader that has gone away must not end the gateway.
@@ -288,7 +291,7 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::mpsc;
 
     use super::*;
@@ -305,7 +308,8 @@ mod tests {
         }
     }
 
-    fn written(settings: Settings, write: impl FnOnce(&Log)) -> String {
+    /// What is written of what `write` tells.
+    pub(in crate::ops) fn written(settings: Settings, write: impl FnOnce(&Log)) -> String {
         let bytes = Arc::new(Mutex::new(Vec::new()));
         let (log, writer) = Log::start(settings, Sink(bytes.clone())).unwrap();
         write(&log);
@@ -405,26 +409,35 @@ mod tests {
     /// A reader that does not read: callers go on, lines are counted, memory stays bounded.
     #[test]
     fn a_full_pipe_stalls_nobody() {
-        struct Stuck(Receiver<()>);
+        struct Stuck(Receiver<()>, Sink);
         impl Write for Stuck {
             fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
                 self.0.recv().ok(); // until the sender is dropped
-                Ok(bytes.len())
+                self.1.write(bytes)
             }
             fn flush(&mut self) -> std::io::Result<()> {
                 Ok(())
             }
         }
-        let (release, stuck) = mpsc::channel();
-        let (log, writer) =
-            Log::start(Settings { format: Format::Json, level: Level::Info }, Stuck(stuck)).unwrap();
-        let path = "x".repeat(400);
-        for _ in 0..40_000 {
-            log.access(&access(&path, "agent"));
+        for (format, told) in [
+            (Format::Json, "\"event\":\"log_dropped\""),
+            (Format::Text, "Z WARN  log_dropped: log lines were lost"),
+        ] {
+            let (release, stuck) = mpsc::channel();
+            let bytes = Arc::new(Mutex::new(Vec::new()));
+            let sink = Stuck(stuck, Sink(bytes.clone()));
+            let (log, writer) = Log::start(Settings { format, level: Level::Info }, sink).unwrap();
+            let path = "x".repeat(400);
+            for _ in 0..40_000 {
+                log.access(&access(&path, "agent"));
+            }
+            assert!(log.dropped() > 1000, "{log:?}");
+            assert!(log.0.pending.lock().unwrap().lines.capacity() <= 2 * QUEUE_BYTES);
+            drop(release);
+            writer.finish();
+            let text = String::from_utf8(bytes.lock().unwrap().clone()).unwrap();
+            let line = text.lines().find(|line| line.contains("log_dropped")).unwrap();
+            assert!(line.contains(told) && line.starts_with('{') == (format == Format::Json), "{line}");
         }
-        assert!(log.dropped() > 1000, "{log:?}");
-        assert!(log.0.pending.lock().unwrap().lines.capacity() <= 2 * QUEUE_BYTES);
-        drop(release);
-        writer.finish();
     }
 }
